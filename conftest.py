@@ -23,7 +23,7 @@ hypothesis.settings.register_profile('ci', deadline=None, derandomize=True)
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'default'))
 
 
-def pytest_configure(config: object) -> None:
+def pytest_configure(config: object) -> None:  # noqa: ARG001
     """
     List the packages that decide the numbers in the header of the run.
 
