@@ -53,9 +53,7 @@ def float_dtype(dtype: np.dtype) -> np.dtype:
     raise TypeError(msg)
 
 
-def as_float(
-    array: ArrayLike, *, name: str = 'data', copy: bool = False
-) -> np.ndarray:
+def as_float(array: ArrayLike, *, name: str = 'data', copy: bool = False) -> np.ndarray:
     """
     Return an array as native floating point.
 
@@ -224,9 +222,7 @@ def n_threads(value: int | None = None) -> int:
     return int(value)
 
 
-def row_chunks(
-    ny: int, nx: int, itemsize: int = 4, target: int = 2**20
-) -> list[slice]:
+def row_chunks(ny: int, nx: int, itemsize: int = 4, target: int = 2**20) -> list[slice]:
     """
     Cut an image into bands of whole rows.
 

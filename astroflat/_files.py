@@ -54,9 +54,7 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> Path:
 
 
 @contextmanager
-def atomic_path(
-    path: str | os.PathLike, *, overwrite: bool = False
-) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, *, overwrite: bool = False) -> Iterator[Path]:
     """
     Write a file under a temporary name and rename it when it is complete.
 

@@ -69,8 +69,11 @@ class QualityReport:
     --------
     >>> from astroflat.quality import QualityReport
     >>> report = QualityReport('median', {'n_frames': 9})
-    >>> report = report.check(report.numbers['n_frames'] >= 15, 'weak',
-    ...                       'only 9 frames: the noise is not negligible')
+    >>> report = report.check(
+    ...     report.numbers['n_frames'] >= 15,
+    ...     'weak',
+    ...     'only 9 frames: the noise is not negligible',
+    ... )
     >>> report.verdict
     'weak'
     """

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy import units as u
 
+from astroflat._nddata import unpack
+from astroflat._provenance import record
 from astroflat._report import QualityReport
 from astroflat.degradation.model import DegradationModel
 
@@ -70,6 +73,52 @@ class FlatSolution:
     report: QualityReport | None = None
     stages: dict[str, Any] = field(default_factory=dict)
     method: str = ''
+
+    @classmethod
+    def from_image(cls, image: Any, *, method: str = 'image') -> FlatSolution:
+        """
+        Make a full flat of an image of an even source.
+
+        Parameters
+        ----------
+        image : CCDData, array_like or path
+            A twilight flat, a light box or a median of the night's frames,
+            free of bias and dark current, of shape ``(ny, nx)``.
+
+        method : str, optional
+            How the image was made.
+
+        Returns
+        -------
+        solution : FlatSolution
+            The image divided by its mean over the good pixels: float32,
+            finite everywhere, 1 under the mask.
+
+        Raises
+        ------
+        ValueError
+            If the mean is not positive.
+        """
+        frame = unpack(image, name='image', ndim=(2, 3))
+        bad = frame.bad
+        level = np.mean(frame.data[~bad], dtype=float) if not bad.all() else np.nan
+        if not level > 0:
+            msg = f'the mean of image is {level}; a flat needs a positive level'
+            raise ValueError(msg)
+        scale = {None: 1, 'std': 1 / level, 'var': level**-2, 'ivar': level**2}
+        factor = scale[frame.uncertainty_type]
+        unc = None
+        if frame.uncertainty is not None:
+            unc = (frame.uncertainty * factor).astype(np.float32)
+        record(frame.meta, method, history='divided by its mean')
+        flat = frame.ccd(
+            np.where(bad, 1, frame.data / level).astype(np.float32),
+            mask=bad if bad.any() else None,
+            uncertainty=unc,
+            unit=u.dimensionless_unscaled,
+            meta=frame.meta,
+        )
+        return cls(flat, method=method)
 
     @property
     def model(self) -> DegradationModel:

@@ -76,10 +76,7 @@ class DegradationModel:
 
     def __post_init__(self) -> None:
         if self.normalize not in (None, 'mean', 'median'):
-            msg = (
-                "normalize must be 'mean', 'median' or None, "
-                f'not {self.normalize!r}'
-            )
+            msg = f"normalize must be 'mean', 'median' or None, not {self.normalize!r}"
             raise ValueError(msg)
 
     def degrade(
@@ -198,8 +195,10 @@ class DegradationModel:
         """Say in the metadata what `correct` did."""
         old = 0 if frame.mask is None else int(np.count_nonzero(frame.mask))
         new = 0 if mask is None else int(np.count_nonzero(mask)) - old
-        history = 'divided by the flat' if self.gradient is None else (
-            'gradient subtracted, divided by the flat'
+        history = (
+            'divided by the flat'
+            if self.gradient is None
+            else ('gradient subtracted, divided by the flat')
         )
         if frame.uncertainty is not None and flat.variance is None:
             history += '; the flat has no uncertainty'
@@ -213,7 +212,9 @@ class DegradationModel:
 
     def _fields(self, frame: Frame) -> tuple[Field, Field | None]:
         """Return both fields in the shape, type and unit of an image."""
-        flat = _field(self.flat, frame, u.dimensionless_unscaled, 'flat', self.normalize)
+        flat = _field(
+            self.flat, frame, u.dimensionless_unscaled, 'flat', self.normalize
+        )
         if self.gradient is None:
             return flat, None
         return flat, _field(self.gradient, frame, frame.unit, 'gradient', None)

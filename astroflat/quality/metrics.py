@@ -38,9 +38,9 @@ def flat_residual(
         The true flat, of shape ``(ny, nx)``.
 
     dust_mask : array_like of bool, optional
-        True where there is dust. By default where the true flat departs by
-        more than 0.4 % from its surroundings (smoothed by 3 px over smoothed
-        by 25 px).
+        True where there is dust. By default where the true flat, less its
+        polynomial of fourth degree, departs by more than 0.4 % from its
+        surroundings (smoothed by 3 px against smoothed by 25 px).
 
     mask : array_like of bool, optional
         True marks pixels to leave out, besides those masked or not finite in
@@ -98,7 +98,7 @@ def flat_residual(
     parts = {
         'total': ratio[good],
         'large': _smooth(ratio, good, _LARGE)[good],
-        'dust': fine[good & dust],
+        'dust': _smooth(ratio, good & dust, _FINE)[good & dust],
         'pixel': (ratio - fine)[good & ~dust],
     }
     return _as_percent_and_mmag(parts)
@@ -130,4 +130,30 @@ def _smooth(image: np.ndarray, good: np.ndarray, sigma: float) -> np.ndarray:
 
 def _find_dust(truth: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Return where the true flat departs from its surroundings."""
-    return np.abs(_smooth(truth, good, 3) / _smooth(truth, good, 25) - 1) > 0.004
+    # At a border the wide kernel sees one side of the vignette only, so the
+    # vignette has to go first.
+    detail = np.where(good, np.log(truth), 0)
+    detail = detail - _polynomial(detail, good)
+    return np.abs(_smooth(detail, good, 3) - _smooth(detail, good, 25)) > 0.004
+
+
+def _polynomial(image: np.ndarray, good: np.ndarray, degree: int = 4) -> np.ndarray:
+    """Fit a two-dimensional polynomial to the good pixels."""
+    y, x = (np.linspace(-1, 1, n) for n in image.shape)
+    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    step = max(1, int(np.sqrt(image.size / 20_000)))
+    rows, cols = np.nonzero(good[::step, ::step])
+    rows, cols = rows * step, cols * step
+    terms = np.stack([y[rows] ** i * x[cols] ** j for i, j in powers], axis=1)
+    solution = np.linalg.lstsq(terms, image[rows, cols], rcond=None)[0]
+    return np.polynomial.polynomial.polygrid2d(
+        y, x, _coefficients(powers, solution, degree)
+    )
+
+
+def _coefficients(powers: list, values: np.ndarray, degree: int) -> np.ndarray:
+    """Arrange coefficients by the powers of y and x."""
+    matrix = np.zeros((degree + 1, degree + 1))
+    for (i, j), value in zip(powers, values, strict=True):
+        matrix[i, j] = value
+    return matrix
