@@ -1,0 +1,106 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Habits of the code base that no linter checks.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import astroflat
+
+ROOT = Path(__file__).parents[2]
+LICENCE = '# Licensed under a 3-clause BSD style license - see LICENSE.rst'
+FOLDERS = ('astroflat', 'tests', 'examples', 'benchmarks', 'docs')
+SOURCES = sorted(
+    path
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob('*.py')
+    if not {'_version.py', '_build', 'gallery', 'generated'}.intersection(path.parts)
+)
+MODULES = [path for path in SOURCES if 'astroflat' in path.relative_to(ROOT).parts[0]]
+CALLABLES = [
+    name
+    for name in astroflat.__all__
+    if callable(getattr(astroflat, name))
+    and not (
+        inspect.isclass(getattr(astroflat, name))
+        and issubclass(getattr(astroflat, name), Exception)
+    )
+]
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / 'pyproject.toml').exists(), reason='needs the source tree'
+)
+
+
+def relative(path: Path) -> str:
+    """Name a test after the file that it looks at."""
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=relative)
+def test_licence_line(path):
+    """Every module starts with the licence line."""
+    assert path.read_text(encoding='utf-8').splitlines()[0] == LICENCE
+
+
+@pytest.mark.parametrize('path', MODULES, ids=relative)
+def test_module_is_small(path):
+    """No module is longer than 600 lines, no function longer than 80 code lines."""
+    source = path.read_text(encoding='utf-8')
+    assert len(source.splitlines()) <= 600
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno
+            text = ast.get_docstring(node, clean=False) or ''
+            assert lines - text.count('\n') <= 80, node.name
+
+
+@pytest.mark.parametrize('name', CALLABLES)
+def test_public_docstring(name):
+    """Every public function and class shows its parameters and an example."""
+    doc = inspect.getdoc(getattr(astroflat, name))
+    assert 'Parameters\n----------' in doc
+    assert 'Examples\n--------' in doc
+    assert '>>> ' in doc
+
+
+@pytest.mark.parametrize('name', CALLABLES)
+def test_at_most_two_positional(name):
+    """A public function takes at most two arguments by position."""
+    value = getattr(astroflat, name)
+    kinds = [p.kind for p in inspect.signature(value).parameters.values()]
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    limit = {'synthetic_flat': 3}.get(name, 2)
+    assert kinds.count(positional) <= limit
+
+
+def test_ci_runs_the_command_of_the_readme():
+    """The test command in the README is the one that CI runs."""
+    assert '\n   python -m pytest\n' in (ROOT / 'README.rst').read_text()
+    ci = ROOT / '.ci' / 'run'
+    if ci.exists():
+        assert '\npython -m pytest ' in ci.read_text()
+
+
+def test_no_upper_caps_and_one_onnxruntime():
+    """Dependencies have lower bounds only; one ONNX Runtime fits each platform."""
+    from packaging.requirements import Requirement
+
+    table = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    requirements = [Requirement(text) for text in table['dependencies']]
+    for requirement in requirements:
+        operators = {spec.operator for spec in requirement.specifier}
+        assert operators == {'>='}, requirement
+    runtimes = [r for r in requirements if r.name.startswith('onnxruntime')]
+    for system in ('linux', 'win32', 'darwin', 'freebsd14'):
+        for machine in ('x86_64', 'AMD64', 'aarch64', 'arm64', 'ARM64'):
+            platform = {'sys_platform': system, 'platform_machine': machine}
+            fitting = [r.name for r in runtimes if r.marker.evaluate(platform)]
+            assert len(fitting) == 1, platform
