@@ -9,12 +9,13 @@ same fields as a user with NumPy.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
 import numpy as np
 
-__all__ = ['namespace']
+__all__ = ['cos_sin', 'namespace']
 
 
 def namespace(*arrays: Any) -> Any:
@@ -47,3 +48,30 @@ def namespace(*arrays: Any) -> Any:
         if root not in ('numpy', 'builtins') and hasattr(array, '__array_namespace__'):
             return array.__array_namespace__()
     return np
+
+
+def cos_sin(angle: Any) -> tuple[Any, Any]:
+    """
+    Cosine and sine of an angle of any namespace.
+
+    Parameters
+    ----------
+    angle : float or array_like
+        Angle in radians. Plain numbers stay plain numbers, which leaves the
+        dtype of the arrays they are multiplied with alone.
+
+    Returns
+    -------
+    tuple
+        ``(cos, sin)``.
+
+    Examples
+    --------
+    >>> from astroflat.degradation._namespace import cos_sin
+    >>> cos_sin(0.0)
+    (1.0, 0.0)
+    """
+    if isinstance(angle, (int, float)):
+        return math.cos(angle), math.sin(angle)
+    xp = namespace(angle)
+    return xp.cos(angle), xp.sin(angle)
