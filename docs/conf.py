@@ -7,6 +7,7 @@ Builds with and without a network: see ``reachable_inventories``.
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 import urllib.request
@@ -20,7 +21,6 @@ from sphinx_astropy.conf.v3 import *  # noqa: F403
 from sphinx_astropy.conf.v3 import (
     exclude_patterns,
     extensions,
-    html_theme_options,
     numpydoc_xref_aliases,
 )
 
@@ -86,19 +86,16 @@ nitpick_ignore_regex = [
 ]
 missing = set(INVENTORIES) - set(intersphinx_mapping)
 if missing:
-    # Without the inventory of a package its names cannot be checked. The
-    # standard library has no common prefix.
+    # Without the inventory of a package its names cannot be checked.
     prefixes = '|'.join(sorted((missing | {'distributed'}) - {'python'}))
-    nitpick_ignore_regex.append((r'py:.*', rf'({prefixes})(\..*)?'))
-if 'python' in missing:
-    names = '|'.join(sorted(sys.stdlib_module_names | set(dir(__builtins__))))
     nitpick_ignore_regex += [
-        (r'py:.*', rf'({names})(\..*)?'),
-        (r'py:.*', r'(None|True|False|collections\.abc\..*)'),
-        (r'std:term', r'.*'),
+        (r'py:.*', rf'({prefixes})(\..*)?'),
+        (r'(py|std):.*', rf'({prefixes}|python):.*'),
     ]
-if 'astropy' in missing:
-    nitpick_ignore_regex.append((r'std:(doc|ref)', r'(astropy|ccdproc):.*'))
+if 'python' in missing:
+    # The standard library has no common prefix.
+    names = '|'.join(sorted(sys.stdlib_module_names | set(dir(builtins))))
+    nitpick_ignore_regex.append((r'py:.*', rf'({names})(\..*)?'))
 
 # -- Reference -------------------------------------------------------------------
 automodapi_inheritance_diagram = False
@@ -142,9 +139,12 @@ sphinx_gallery_conf = {
 # -- Pages -----------------------------------------------------------------------
 html_title = f'{project} {version}'
 html_static_path = []
-html_theme_options |= {
+# Not the unified theme of Astropy: it has Astropy's menu and analytics, and astroflat
+# is not a part of Astropy.
+html_theme = 'pydata_sphinx_theme'
+html_theme_options = {
     'logo': {'text': project},
-    'show_nav_level': 1,
+    'navigation_with_keys': False,
     'show_toc_level': 2,
 }
 html_show_sourcelink = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import tomllib
 from pathlib import Path
 
@@ -24,15 +25,27 @@ SOURCES = sorted(
     if not {'_version.py', '_build', 'gallery', 'generated'}.intersection(path.parts)
 )
 MODULES = [path for path in SOURCES if 'astroflat' in path.relative_to(ROOT).parts[0]]
-CALLABLES = [
-    name
-    for name in astroflat.__all__
-    if callable(getattr(astroflat, name))
-    and not (
-        inspect.isclass(getattr(astroflat, name))
-        and issubclass(getattr(astroflat, name), Exception)
-    )
-]
+
+
+def public_callables() -> dict[str, object]:
+    """Return the functions and classes of the root and of its sub-packages."""
+    members = [getattr(astroflat, name) for name in astroflat.__all__]
+    named = {
+        f'{module.__name__}.{name}': getattr(module, name)
+        for module in (astroflat, *filter(inspect.ismodule, members))
+        for name in module.__all__
+    }
+    return {
+        name: value
+        for name, value in named.items()
+        if callable(value)
+        and value.__module__.startswith('astroflat')
+        and not (inspect.isclass(value) and issubclass(value, Exception))
+    }
+
+
+CALLABLES = public_callables()
+FUNCTIONS = {k: v for k, v in CALLABLES.items() if inspect.isfunction(v)}
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / 'pyproject.toml').exists(), reason='needs the source tree'
@@ -65,20 +78,35 @@ def test_module_is_small(path):
 @pytest.mark.parametrize('name', CALLABLES)
 def test_public_docstring(name):
     """Every public function and class shows its parameters and an example."""
-    doc = inspect.getdoc(getattr(astroflat, name))
+    doc = inspect.getdoc(CALLABLES[name])
     assert 'Parameters\n----------' in doc
     assert 'Examples\n--------' in doc
     assert '>>> ' in doc
 
 
+def documented(doc: str) -> list[str]:
+    """Return the names in the Parameters section of a docstring, in order."""
+    section = re.search(r'Parameters\n-+\n(.*?)(?=\n\w[\w ]+\n---|\Z)', doc, re.DOTALL)
+    heads = re.findall(r'^(\*{0,2}\w.*?)(?: : |$)', section[1], re.MULTILINE)
+    return [name.strip('* ') for head in heads for name in head.split(',')]
+
+
 @pytest.mark.parametrize('name', CALLABLES)
+def test_documented_parameters(name):
+    """The parameters in the docstring are those of the signature."""
+    value = CALLABLES[name]
+    assert sorted(documented(inspect.getdoc(value))) == sorted(
+        inspect.signature(value).parameters
+    )
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
 def test_at_most_two_positional(name):
     """A public function takes at most two arguments by position."""
-    value = getattr(astroflat, name)
-    kinds = [p.kind for p in inspect.signature(value).parameters.values()]
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    limit = {'synthetic_flat': 3}.get(name, 2)
-    assert kinds.count(positional) <= limit
+    parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
+    kinds = [parameter.kind for parameter in parameters]
+    limit = 3 if name.endswith('.synthetic_flat') else 2
+    assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= limit
 
 
 def test_ci_runs_the_command_of_the_readme():
