@@ -37,9 +37,19 @@ _NAMES = {
     'synthetic_flat': 'astroflat.dust',
     'write_flat': 'astroflat.io',
 }
-_PACKAGES = ('combine', 'degradation', 'dust', 'io', 'pipelines', 'quality')
+_PACKAGES = (
+    'combine',
+    'degradation',
+    'dust',
+    'io',
+    'neural',
+    'pipelines',
+    'quality',
+    'visualization',
+)
 
-__all__ = ['__version__', *_NAMES, *_PACKAGES]
+__all__ = ['__version__']
+__all__ += [*_NAMES, *_PACKAGES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

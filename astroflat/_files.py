@@ -87,6 +87,6 @@ def atomic_path(path: str | os.PathLike, *, overwrite: bool = False) -> Iterator
     temporary = path.with_name(f'.{uuid.uuid4().hex[:8]}-{path.name}')
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -89,7 +89,7 @@ class QualityReport:
             msg = f'verdict must be one of {_ORDER}, not {self.verdict!r}'
             raise ValueError(msg)
 
-    def check(self, passed: bool, verdict: Verdict, reason: str) -> QualityReport:
+    def check(self, passed: bool, verdict: Verdict, reason: str) -> QualityReport:  # noqa: FBT001
         """
         Return the report after one more check.
 

@@ -99,7 +99,7 @@ def correct_arrays(
     out = np.empty(data.shape, data.dtype)
     out_unc = None if uncertainty is None else np.empty(data.shape, data.dtype)
     out_mask = np.empty(data.shape, bool)
-    divide = _divider(data, flat, gradient, uncertainty)
+    divide = _divider(data, flat, gradient)
 
     def work(rows: slice) -> bool:
         with np.errstate(all='ignore'):
@@ -164,7 +164,6 @@ def _divider(
     data: np.ndarray,
     flat: Field,
     gradient: Field | None,
-    uncertainty: np.ndarray | None,
 ) -> Callable:
     """Choose the implementation of a band."""
     fields = [f for f in (flat, gradient) if f is not None]

@@ -17,7 +17,7 @@ _KINDS = {None: 0, 'std': 1, 'var': 2, 'ivar': 3}
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
-def _fused(
+def _fused(  # noqa: ANN202
     data,
     flat,
     flat_variance,

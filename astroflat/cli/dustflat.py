@@ -1,0 +1,139 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""``astroflat dustflat``: a flat of the dust."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from astroflat.cli import _common as common
+
+__all__ = ['add_arguments', 'run']
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the arguments of the command.
+
+    Parameters
+    ----------
+    parser : `argparse.ArgumentParser`
+        The parser of the command.
+    """
+    common.add_source(parser)
+    common.add_output(parser, 'the flat: .fits, .tif or .xisf')
+    common.add_offsets(parser)
+    common.add_resources(parser)
+    group = parser.add_argument_group('dust')
+    group.add_argument(
+        '--sensitivity', type=float, help='larger finds fainter dust; default 1'
+    )
+    group.add_argument(
+        '--min-depth', type=float, metavar='D', help='leave dust fainter than this'
+    )
+    group.add_argument(
+        '--polarity',
+        choices=('dark', 'bright', 'both'),
+        help='dark dust, bright defects or both',
+    )
+    group.add_argument(
+        '--margin', type=float, help='grow the mask by so many pixels; default 2'
+    )
+    group.add_argument('--mask', metavar='FILE', help='take this mask as the dust')
+    group.add_argument(
+        '--inpaint', metavar='METHOD', help='how holes are filled; default auto'
+    )
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--scale',
+        type=float,
+        metavar='N',
+        help='write 16-bit integers with 1.0 = N (65535 for PixInsight)',
+    )
+    output.add_argument(
+        '--stages', metavar='FOLDER', help='keep the stages here and resume from them'
+    )
+    output.add_argument(
+        '--figure',
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help='draw a figure beside the flat; default: if matplotlib is there',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Run the command.
+
+    Parameters
+    ----------
+    args : `argparse.Namespace`
+        The arguments.
+
+    Returns
+    -------
+    status : int
+        0, or 3 if the report rejects the flat.
+    """
+    from astroflat import dust_flat
+    from astroflat._files import check_output
+    from astroflat.io import write_flat
+
+    figure = common.wants_figure(args.figure)
+    outputs = [args.output]
+    outputs += [] if args.no_report else [common.beside(args.output, '.json')]
+    outputs += [common.beside(args.output, '.png')] if figure else []
+    for path in outputs:
+        check_output(path, overwrite=args.overwrite)
+    solution = dust_flat(
+        common.one_or_many(args.source),
+        bias=args.bias,
+        dark=args.dark,
+        mask=None if args.mask is None else _read_mask(args.mask),
+        options=_options(args),
+        stage_dir=args.stages,
+        n_threads=args.threads,
+        progress_bar=not args.quiet,
+    )
+    options = {} if args.scale is None else {'dtype': 'uint16', 'scale': args.scale}
+    written = write_flat(solution, args.output, overwrite=args.overwrite, **options)
+    if not args.no_report:
+        path = common.beside(args.output, '.json')
+        solution.report.write(path, overwrite=args.overwrite)
+    if figure:
+        _draw(solution, common.beside(args.output, '.png'), args.overwrite)
+    common.say(str(solution.report), quiet=args.quiet)
+    if written.n_clipped:
+        common.say(f'  clipped above 1: {written.n_clipped} pixels', quiet=args.quiet)
+    return 3 if solution.report.verdict == 'reject' else 0
+
+
+def _options(args: argparse.Namespace) -> Any:
+    """Return the settings that were given."""
+    from astroflat.pipelines import DustFlatOptions
+
+    detection = {
+        name: getattr(args, name)
+        for name in ('sensitivity', 'min_depth', 'polarity')
+        if getattr(args, name) is not None
+    }
+    settings = {'detection': detection}
+    if args.margin is not None:
+        settings['margin'] = args.margin
+    if args.inpaint is not None:
+        settings['inpainter'] = args.inpaint
+    return DustFlatOptions(**settings)
+
+
+def _read_mask(path: str) -> Any:
+    """Read a mask: what is not 0 is dust."""
+    from astroflat.io import read_image
+
+    return read_image(path)[0] > 0
+
+
+def _draw(solution: Any, path: Any, overwrite: bool) -> None:
+    """Draw the figure of a dust flat."""
+    from astroflat.visualization import plot_dust_flat, save_figure
+
+    save_figure(plot_dust_flat(solution), path, overwrite=overwrite)

@@ -1,0 +1,7 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Whole jobs: from frames to a flat, and a flat applied to many frames."""
+
+from astroflat.pipelines.apply import ApplyReport, correct_frames
+from astroflat.pipelines.dust_flat import DustFlatOptions, dust_flat
+
+__all__ = ['ApplyReport', 'DustFlatOptions', 'correct_frames', 'dust_flat']

@@ -1,0 +1,153 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Stages of a job, kept on disk and found again.
+
+A stage is known by a key: a hash of its inputs, of its settings and of the
+keys of the stages before it. A file whose key differs is computed again, and
+so is a file that was deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroflat._files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from astropy.nddata import CCDData
+
+__all__ = ['StageStore', 'fingerprint']
+
+_KEY = 'AFKEY'
+
+
+def fingerprint(source: Any) -> str:
+    """
+    Return a hash that changes when an input changes.
+
+    Parameters
+    ----------
+    source : path, list of path, array, CCDData, number, str or None
+        The input. A file is known by its name, size and time of change; an
+        array by its content.
+
+    Returns
+    -------
+    key : str
+        40 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    _feed(digest, source)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, source: Any) -> None:
+    """Feed an input to a hash."""
+    if isinstance(source, os.PathLike) or _is_file(source):
+        path = Path(source)
+        if path.is_dir():
+            _feed(digest, sorted(path.iterdir()))
+            return
+        stat = path.stat()
+        text = f'{path.name}|{stat.st_size}|{stat.st_mtime_ns}'
+        digest.update(text.encode())
+    elif isinstance(source, (list, tuple)):
+        for item in source:
+            _feed(digest, item)
+            digest.update(b'|')
+    elif hasattr(source, 'files_filtered'):
+        _feed(digest, [Path(p) for p in source.files_filtered(include_path=True)])
+    elif hasattr(source, 'data') and hasattr(source, 'mask'):
+        _feed(digest, np.asarray(source.data))
+        _feed(digest, None if source.mask is None else np.asarray(source.mask))
+    elif isinstance(source, np.ndarray):
+        digest.update(f'{source.dtype.str}{source.shape}'.encode())
+        digest.update(np.ascontiguousarray(source).view(np.uint8).data)
+    else:
+        digest.update(repr(source).encode())
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str) and Path(source).exists()
+
+
+class StageStore:
+    """
+    Compute stages, or read them from a folder if nothing has changed.
+
+    Parameters
+    ----------
+    folder : path-like or None
+        Where the stages are kept; it is made if needed. `None` keeps nothing.
+
+    key : str
+        The hash of the inputs.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None, key: str) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.key = key
+        self.reused: list[str] = []
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, settings: Any, compute: Callable[[], CCDData]) -> CCDData:
+        """
+        Return the image of a stage.
+
+        Parameters
+        ----------
+        name : str
+            The name of the stage and of its file.
+
+        settings : object
+            What the result depends on besides the stages before.
+
+        compute : callable
+            Makes the image.
+
+        Returns
+        -------
+        image : `~astropy.nddata.CCDData`
+            Computed, or read if the key on disk is the same.
+        """
+        self.key = fingerprint([self.key, name, repr(settings)])
+        if self.folder is None:
+            return compute()
+        path = self.folder / f'{name}.fits'
+        found = self._read(path)
+        if found is not None:
+            self.reused.append(name)
+            return found
+        image = compute()
+        self._write(path, image)
+        return image
+
+    def _read(self, path: Path) -> CCDData | None:
+        """Read a stage if it is there, whole, and has the right key."""
+        from astropy.io import fits
+
+        from astroflat.io.images import read_ccd
+
+        try:
+            if fits.getval(path, _KEY) != self.key:
+                return None
+            image = read_ccd(path)
+        except (OSError, KeyError, ValueError, TypeError):
+            return None
+        image.meta.remove(_KEY)
+        return image
+
+    def _write(self, path: Path, image: CCDData) -> None:
+        """Write a stage with its key."""
+        keyed = image.copy()
+        keyed.meta[_KEY] = (self.key, 'inputs and settings of this stage')
+        with atomic_path(path, overwrite=True) as temporary:
+            keyed.write(temporary, format='fits')

@@ -1,0 +1,393 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The main job: frames in, a flat of the dust out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import CCDData, StdDevUncertainty
+
+from astroflat._nddata import to_ccd, unpack
+from astroflat._provenance import record
+from astroflat._report import QualityReport, to_mmag
+from astroflat.pipelines._audit import control_holes, fill_error
+from astroflat.pipelines._planes import join_planes, mean_plane, split_planes
+from astroflat.pipelines._stages import StageStore, fingerprint
+from astroflat.solution import FlatSolution
+
+if TYPE_CHECKING:
+    import os
+
+    from astroflat.dust import DustDetection
+
+__all__ = ['DustFlatOptions', 'dust_flat']
+
+# The limits of the verdict, in per cent or as a ratio.
+LIMITS = {
+    'fill_over_dust_accept': 1 / 3,
+    'fill_over_dust_reject': 1.0,
+    'fill_percent_accept': 2.0,
+    'touched_percent_accept': 25.0,
+    'touched_percent_reject': 50.0,
+}
+
+
+@dataclass(frozen=True)
+class DustFlatOptions:
+    """
+    The settings of `astroflat.dust_flat`.
+
+    Parameters
+    ----------
+    median : dict, optional
+        Further arguments of `astroflat.median_flat`: ``method``, ``scale``,
+        ``sigma_clip``, ``mem_limit`` ...
+
+    detector : str or object, optional
+        As in `astroflat.detect_dust`.
+
+    detection : dict, optional
+        Further arguments of `astroflat.detect_dust`: ``sensitivity``,
+        ``min_depth``, ``polarity`` ...
+
+    margin : float, optional
+        How far the mask is grown beyond the detected dust, in pixels.
+
+    feather : float, optional
+        The softness of its edge, as ``sigma`` of `astroflat.feather_mask`.
+
+    inpainter : str or object, optional
+        As ``method`` of `astroflat.inpaint`.
+
+    match : {'quantile', 'linear', 'local'} or None, optional
+        Match the filled image to the observed one with
+        `astroflat.match_histogram`. The fills that come with astroflat are in
+        the scale of the image and need none; an image from elsewhere does.
+    """
+
+    median: dict[str, Any] = field(default_factory=dict)
+    detector: Any = 'classical'
+    detection: dict[str, Any] = field(default_factory=dict)
+    margin: float = 2.0
+    feather: float = 2.0
+    inpainter: Any = 'auto'
+    match: str | None = None
+
+
+def dust_flat(
+    source: Any,
+    *,
+    bias: Any = None,
+    dark: Any = None,
+    mask: Any = None,
+    options: DustFlatOptions | None = None,
+    stage_dir: str | os.PathLike | None = None,
+    n_threads: int | None = None,
+    progress_bar: bool = False,
+    add_keyword: Any = True,
+) -> FlatSolution:
+    """
+    Make a flat of the dust from frames, a video or one image.
+
+    The frames are combined to their median, the dust is found in it, what
+    would be there without the dust is filled in, and the flat is the ratio of
+    the two under the dust and **exactly 1.0** elsewhere.
+
+    Parameters
+    ----------
+    source : path, list, array, CCDData, FrameStack ...
+        A video or frames, as in `astroflat.open_frames`; or a single image,
+        which is then taken to be the median: a flat, or a stack.
+
+    bias, dark : CCDData, array_like or path, optional
+        Subtracted from the frames. Without them, or with raw counts on a
+        pedestal, the dust comes out too shallow.
+
+    mask : array_like of bool, optional
+        Take this as the dust, True = dust, instead of detecting it.
+
+    options : DustFlatOptions, optional
+        The settings of the stages.
+
+    stage_dir : path-like, optional
+        Keep the stages in this folder and take them from there when neither
+        inputs nor settings have changed. Delete a file to redo its stage.
+
+    n_threads : int, optional
+        The number of threads; all processors by default.
+
+    progress_bar : bool, optional
+        Show the progress on standard error.
+
+    add_keyword : bool, str, `ccdproc.Keyword` or dict, optional
+        What to write to the metadata, as in ccdproc.
+
+    Returns
+    -------
+    solution : FlatSolution
+        ``flat`` is exactly 1 off the dust; ``report`` has the verdict;
+        ``stages`` has ``median``, ``detection``, ``weight`` and ``clean``.
+
+    Raises
+    ------
+    ValueError
+        If the frames are not images of one size or have no signal.
+
+    Notes
+    -----
+    The report is measured: copies of the holes are put where there is no
+    dust and filled in the same way, and the error of the fill is compared
+    with the depth of the dust, which is what doing nothing would leave.
+
+    Colour and Bayer data are combined per pixel, searched in the mean of
+    their planes, and filled plane by plane, so that colours do not mix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import astroflat as af
+    >>> y, x = np.mgrid[:128, :128]
+    >>> rng = np.random.default_rng(0)
+    >>> dusty = np.where(np.hypot(x - 60, y - 70) < 6, 0.9, 1.0)
+    >>> frames = rng.normal(2000 * dusty, 20, (15, 128, 128)).astype('f4')
+    >>> solution = af.dust_flat(frames)
+    >>> bool(abs(solution.flat.data[70, 60] - 0.9) < 0.01)
+    True
+    >>> solution.flat.data[10, 10] == 1
+    True
+    """
+    options = options or DustFlatOptions()
+    store = StageStore(stage_dir, fingerprint([source, bias, dark]))
+    threads = {'n_threads': n_threads, 'progress_bar': progress_bar}
+    opened, color = _open(source)
+    observed = store.run(
+        'median',
+        (options.median, color),
+        lambda: _observe(opened, bias, dark, options.median, threads),
+    )
+    frame = unpack(observed, ndim=(2, 3))
+    planes = split_planes(np.where(frame.bad, np.nan, frame.data), color)
+    sigma = _sigma_planes(frame, color)
+    detection = _detect(planes, sigma, mask, options, frame, color, store)
+    weight = _weight(detection, options)
+    fill = _filler(options)
+    clean = store.run(
+        'clean',
+        (options.margin, options.feather, repr(options.inpainter), options.match),
+        lambda: _fill(frame, planes, weight, fill, options),
+    )
+    flat = _synthesize(frame, clean, weight, color)
+    report = _report(planes, sigma, weight, flat, detection, fill, observed)
+    record(
+        flat.meta,
+        'dustflat',
+        history=f'{report.verdict}; exactly 1 off the dust, use norm_value=1',
+        add_keyword=add_keyword,
+        AFNDUST=(len(detection.catalogue), 'dust objects'),
+        AFTOUCH=(report.numbers['touched_percent'], '[%] of the pixels not 1'),
+    )
+    stages = {
+        'median': observed,
+        'detection': detection,
+        'weight': join_planes([weight], frame.shape),
+        'clean': clean,
+        'reused': list(store.reused),
+        'options': asdict(options),
+    }
+    return FlatSolution(flat, report=report, stages=stages, method='dust')
+
+
+def _open(source: Any) -> tuple[Any, str]:
+    """Return a single image or an open stack, and its colour pattern."""
+    from astroflat.io import open_frames
+
+    if getattr(source, 'ndim', None) == 2:
+        return source, 'mono'
+    stack = open_frames(source)
+    if len(stack) == 1:
+        return stack.ccd(0), stack.color
+    return stack, stack.color
+
+
+def _observe(
+    opened: Any, bias: Any, dark: Any, options: dict, threads: dict
+) -> CCDData:
+    """Return the image that shows the dust, with its uncertainty."""
+    from astroflat.combine import median_flat
+
+    if isinstance(opened, (CCDData, np.ndarray)) or not hasattr(opened, 'read_rows'):
+        ccd = to_ccd(opened, unit=getattr(opened, 'unit', None) or u.adu)
+        frame = unpack(ccd, ndim=(2, 3))
+        data = frame.data
+        for offset in (bias, dark):
+            if offset is not None:
+                data = data - unpack(offset, unit=frame.unit, ndim=(2, 3)).data
+        return frame.ccd(data.astype(np.float32))
+    with opened:
+        return median_flat(opened, bias=bias, dark=dark, **options, **threads)
+
+
+def _sigma_planes(frame: Any, color: str) -> list[np.ndarray] | None:
+    """Return the standard deviation of each plane, if it is known."""
+    if frame.variance is None:
+        return None
+    return split_planes(np.sqrt(frame.variance), color)
+
+
+def _detect(
+    planes: list[np.ndarray],
+    sigma: list[np.ndarray] | None,
+    mask: Any,
+    options: DustFlatOptions,
+    frame: Any,
+    color: str,
+    store: StageStore,
+) -> DustDetection:
+    """Find the dust in the mean of the planes, or take the user's mask."""
+    from astroflat.dust import DustDetection, detect_dust
+
+    image = mean_plane(planes)
+    bad = ~np.isfinite(image)
+    if mask is not None:
+        given = np.asarray(mask, bool)
+        if given.shape != frame.shape[:2]:
+            msg = f'mask has the shape {given.shape}, the frames have {frame.shape}'
+            raise ValueError(msg)
+        return DustDetection.from_mask(
+            np.any(split_planes(given, color), axis=0) & ~bad, image
+        )
+    ccd = CCDData(
+        np.where(bad, 0, image),
+        unit=u.one,
+        mask=bad if bad.any() else None,
+        uncertainty=None
+        if sigma is None or len(sigma) > 1
+        else StdDevUncertainty(np.nan_to_num(sigma[0])),
+    )
+    return detect_dust(ccd, detector=options.detector, **options.detection)
+
+
+def _weight(detection: DustDetection, options: DustFlatOptions) -> np.ndarray:
+    """Return the weight of the correction: 1 on the dust, 0 off it."""
+    from astroflat.dust import dilate_mask, feather_mask
+
+    return feather_mask(
+        dilate_mask(detection.mask, radius=options.margin), sigma=options.feather
+    )
+
+
+def _filler(options: DustFlatOptions) -> Any:
+    """Return a function that fills holes and tells how sure it is."""
+    from astroflat.dust import inpaint
+
+    def fill(image: np.ndarray, holes: np.ndarray) -> tuple:
+        return inpaint(image, holes, method=options.inpainter, return_uncertainty=True)
+
+    return fill
+
+
+def _fill(
+    frame: Any,
+    planes: list[np.ndarray],
+    weight: np.ndarray,
+    fill: Any,
+    options: DustFlatOptions,
+) -> CCDData:
+    """Fill every plane where the weight is not zero."""
+    from astroflat.dust import match_histogram
+
+    holes = weight > 0
+    filled, sigmas = [], []
+    for plane in planes:
+        clean, sigma = fill(plane, holes)
+        if options.match is not None:
+            clean = match_histogram(clean, plane, mask=holes, method=options.match)
+        filled.append(clean)
+        sigmas.append(np.zeros_like(clean) if sigma is None else sigma)
+    data = join_planes(filled, frame.shape)
+    sigma = np.where(
+        join_planes([holes], frame.shape), join_planes(sigmas, frame.shape), 0
+    )
+    return frame.ccd(
+        data.astype(np.float32),
+        mask=~np.isfinite(data) if not np.isfinite(data).all() else None,
+        variance=(sigma**2).astype(np.float32),
+    )
+
+
+def _synthesize(frame: Any, clean: CCDData, weight: np.ndarray, color: str) -> CCDData:
+    """Return the flat of all planes."""
+    from astroflat.dust import synthetic_flat
+
+    wide = join_planes([weight], frame.shape)
+    observed = frame.ccd(frame.data, mask=frame.bad if frame.bad.any() else None)
+    return synthetic_flat(observed, clean, wide)
+
+
+def _report(
+    planes: list[np.ndarray],
+    sigma: list[np.ndarray] | None,
+    weight: np.ndarray,
+    flat: CCDData,
+    detection: DustDetection,
+    fill: Any,
+    observed: CCDData,
+) -> QualityReport:
+    """Measure what the fill is worth and give the verdict."""
+    from astroflat.dust import dilate_mask
+
+    holes = weight > 0
+    bad = ~np.isfinite(planes[0])
+    control = control_holes(holes, dilate_mask(holes | bad, radius=4))
+    error = fill_error(planes[0], control, fill, None if sigma is None else sigma[0])
+    dust = join_planes([detection.mask], flat.shape)
+    depth = flat.data[dust] - 1.0
+    numbers = {
+        'n_frames': int(observed.meta.get('NCOMBINE', 1)),
+        'n_dust': len(detection.catalogue),
+        'touched_percent': 100 * float(np.mean(flat.data != 1)),
+        'dust_percent': 100 * float(np.sqrt(np.mean(depth**2))) if dust.any() else 0.0,
+        'control_pixels': int(control.sum()),
+        **error,
+    }
+    numbers['dust_mmag'] = to_mmag(numbers['dust_percent'] / 100)
+    numbers['fill_mmag'] = to_mmag(numbers['fill_percent'] / 100)
+    return _judge(QualityReport('dust flat', numbers, LIMITS))
+
+
+def _judge(report: QualityReport) -> QualityReport:
+    """Compare the numbers with the limits."""
+    n = report.numbers
+    if n['n_dust'] == 0:
+        return report.check(False, 'weak', 'no dust was found: the flat is 1')  # noqa: FBT003
+    ratio = n['fill_percent'] / n['dust_percent'] if n['dust_percent'] else np.inf
+    text = (
+        f'the fill misses by {n["fill_percent"]:.2f} % where the truth is known; '
+        f'doing nothing leaves {n["dust_percent"]:.2f} %'
+    )
+    measured = n['control_pixels'] > 0
+    report = report.check(
+        measured, 'weak', 'no room for control holes: the fill was not measured'
+    )
+    limits = report.thresholds
+    for limit, verdict in (
+        ('fill_over_dust_reject', 'reject'),
+        ('fill_over_dust_accept', 'weak'),
+    ):
+        passed = not measured or ratio < limits[limit]
+        report = report.check(passed, verdict, text)
+        if not passed:
+            break
+    report = report.check(
+        not measured or n['fill_percent'] < limits['fill_percent_accept'], 'weak', text
+    )
+    touched = f'{n["touched_percent"]:.0f} % of the pixels are touched'
+    report = report.check(
+        n['touched_percent'] < limits['touched_percent_reject'], 'reject', touched
+    )
+    return report.check(
+        n['touched_percent'] < limits['touched_percent_accept'], 'weak', touched
+    )

@@ -1,0 +1,106 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Tests of stages that are kept on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData, StdDevUncertainty
+
+from astroflat.pipelines._stages import StageStore, fingerprint
+
+
+class Counter:
+    """Make images and count how often that was done."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        data = np.random.default_rng(0).normal(size=(5, 6)).astype('f4')
+        return CCDData(
+            data,
+            unit='adu',
+            mask=data > 1,
+            uncertainty=StdDevUncertainty(np.abs(data)),
+            meta={'FILTER': 'R'},
+        )
+
+
+def test_second_run_reads(tmp_path):
+    """A stage with the same key is read, bit for bit, not computed."""
+    make = Counter()
+    first = StageStore(tmp_path, 'key').run('median', {'a': 1}, make)
+    store = StageStore(tmp_path, 'key')
+    second = store.run('median', {'a': 1}, make)
+    assert make.calls == 1
+    assert store.reused == ['median']
+    assert second.data.tobytes() == first.data.tobytes()
+    assert np.array_equal(second.mask, first.mask)
+    assert np.array_equal(second.uncertainty.array, first.uncertainty.array)
+    assert second.meta['FILTER'] == 'R'
+    assert 'AFKEY' not in second.meta
+
+
+@pytest.mark.parametrize(('key', 'settings'), [('other', 1), ('key', 2)])
+def test_change_is_noticed(tmp_path, key, settings):
+    """Other inputs and other settings are computed again."""
+    make = Counter()
+    StageStore(tmp_path, 'key').run('median', 1, make)
+    StageStore(tmp_path, key).run('median', settings, make)
+    assert make.calls == 2
+
+
+def test_later_stages_follow(tmp_path):
+    """A change of an early stage makes the later ones again."""
+    make = Counter()
+    for settings, calls in [(1, 2), (1, 2), (2, 4)]:
+        store = StageStore(tmp_path, 'key')
+        store.run('one', settings, make)
+        store.run('two', 'same', make)
+        assert make.calls == calls
+
+
+@pytest.mark.parametrize('damage', ['delete', 'truncate', 'garble'])
+def test_broken_file_is_made_again(tmp_path, damage):
+    """A deleted, truncated or foreign file is not trusted."""
+    make = Counter()
+    StageStore(tmp_path, 'key').run('median', 1, make)
+    path = tmp_path / 'median.fits'
+    if damage == 'delete':
+        path.unlink()
+    elif damage == 'truncate':
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        path.write_bytes(b'this is no FITS file')
+    StageStore(tmp_path, 'key').run('median', 1, make)
+    assert make.calls == 2
+
+
+def test_no_folder_keeps_nothing(tmp_path):
+    """Without a folder nothing is written."""
+    StageStore(None, 'key').run('median', 1, Counter())
+    assert not list(tmp_path.iterdir())
+
+
+def test_fingerprints(tmp_path):
+    """Content, type, mask and time of change are part of the key."""
+    array = np.arange(6.0)
+    keys = {
+        fingerprint(array),
+        fingerprint(array + 1),
+        fingerprint(array.astype('f4')),
+        fingerprint(array.reshape(2, 3)),
+        fingerprint(np.ma.array(array, mask=array > 2)),
+        fingerprint(None),
+        fingerprint([array, array]),
+    }
+    assert len(keys) == 7
+    assert fingerprint(array) == fingerprint(array.copy())
+    path = tmp_path / 'a.fits'
+    path.write_bytes(b'1')
+    before = fingerprint(path)
+    assert before == fingerprint(str(path))
+    path.write_bytes(b'12')
+    assert fingerprint(path) != before
