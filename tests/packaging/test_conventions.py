@@ -132,3 +132,34 @@ def test_no_upper_caps_and_one_onnxruntime():
             platform = {'sys_platform': system, 'platform_machine': machine}
             fitting = [r.name for r in runtimes if r.marker.evaluate(platform)]
             assert len(fitting) == 1, platform
+
+
+def imported_names(path: Path) -> set[str]:
+    """Return the top-level packages that a module imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split('.')[0])
+    return names
+
+
+def test_nothing_leaves_the_machine():
+    """No module opens connections; one module imports ONNX Runtime."""
+    network = {'aiohttp', 'ftplib', 'http', 'httpx', 'requests', 'socket', 'urllib'}
+    importers = set()
+    for path in MODULES:
+        names = imported_names(path)
+        assert not names & network, path
+        if 'onnxruntime' in names:
+            importers.add(relative(path))
+    assert importers == {'astroflat/neural/runtime.py'}
+
+
+def test_telemetry_is_off_before_the_import():
+    """The switch of ONNX Runtime is set by the function that imports it."""
+    from astroflat.neural import load_onnxruntime
+
+    source = inspect.getsource(load_onnxruntime)
+    assert source.index('setdefault(') < source.index('import onnxruntime\n')
