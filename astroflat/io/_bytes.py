@@ -1,0 +1,481 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Reading bytes at a position from many threads: files and scratch files.
+
+A reader has one method, ``readinto(buffer, offset)``. It keeps no position,
+so that threads need no lock, and it fills the buffer or raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroflat._exceptions import ImageFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    'FileReader',
+    'LazyScratch',
+    'Resources',
+    'Scratch',
+    'Section',
+    'check_out',
+    'raw_bytes',
+]
+
+_O_BINARY = getattr(os, 'O_BINARY', 0)
+_HAS_PREADV = hasattr(os, 'preadv')
+
+
+def raw_bytes(array: np.ndarray) -> memoryview:
+    """Return the bytes of a C-contiguous array, without a copy."""
+    return memoryview(array.reshape(-1)).cast('B') if array.size else memoryview(b'')
+
+
+def check_out(
+    out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
+    """Return the array to read into: a new one, or the caller's if it fits."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        msg = (
+            f'out must be C-contiguous {np.dtype(dtype)} of shape {shape}, '
+            f'not {out.dtype} of shape {out.shape}'
+        )
+        raise ValueError(msg)
+    return out
+
+
+class _Budget:
+    """
+    Count the descriptors that readers keep open.
+
+    A stack of 3000 files must not use up what the process may open; the
+    files beyond the budget are opened anew at each reading.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._used = 0
+
+    def take(self) -> bool:
+        """Whether one more descriptor may be kept open."""
+        with self._lock:
+            allowed = self._used < self._limit()
+            self._used += allowed
+        return allowed
+
+    def give(self) -> None:
+        """Return one descriptor."""
+        with self._lock:
+            self._used -= 1
+
+    @staticmethod
+    def _limit() -> int:
+        try:
+            import resource
+        except ImportError:
+            # Windows: 8192 per process, far from the default of 512 streams.
+            return 2048
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return max(16, soft - 256) if soft > 0 else 4096
+
+
+_BUDGET = _Budget()
+
+
+class FileReader:
+    """
+    Positional reading of one file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. It is opened at once and stays open until `close`, unless
+        the process is short of descriptors.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._fd: int | None = self._open()
+        self.size = os.fstat(self._fd).st_size
+        self._kept = _BUDGET.take()
+        if not self._kept:
+            os.close(self._fd)
+            self._fd = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its folder."""
+        return self.path.name
+
+    def readinto(self, buffer: memoryview, offset: int) -> None:
+        """
+        Fill a buffer.
+
+        Parameters
+        ----------
+        buffer : memoryview
+            Writable bytes.
+
+        offset : int
+            The position in the file.
+
+        Raises
+        ------
+        ImageFormatError
+            If the file ends before the buffer is full.
+        """
+        if self._fd is not None:
+            _fill(self._fd, buffer, offset, self._lock, self.name)
+            return
+        if self._kept:
+            msg = f'{self.name!r} is closed; open the frames again'
+            raise ValueError(msg)
+        fd = self._open()
+        try:
+            _fill(fd, buffer, offset, self._lock, self.name)
+        finally:
+            os.close(fd)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """
+        Return bytes; fewer than asked for at the end of the file.
+
+        Parameters
+        ----------
+        size, offset : int
+            The number of bytes and their position.
+
+        Returns
+        -------
+        data : bytes
+            What there is.
+        """
+        data = bytearray(max(0, min(size, self.size - offset)))
+        if data:
+            self.readinto(memoryview(data), offset)
+        return bytes(data)
+
+    def fileno(self) -> int | None:
+        """
+        Return the descriptor.
+
+        Returns
+        -------
+        fd : int or None
+            `None` if the file is not kept open.
+        """
+        return self._fd
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+            _BUDGET.give()
+
+    def __del__(self) -> None:
+        # Not at the end of the interpreter, when modules are half gone.
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDONLY | _O_BINARY)
+
+
+class Scratch:
+    """
+    A file without a name, gone when it is closed.
+
+    Parameters
+    ----------
+    name : str
+        What is in it, for error messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # Without a buffer, which could go stale beside positional reads.
+        self._file = tempfile.TemporaryFile(  # noqa: SIM115
+            prefix='astroflat-', buffering=0
+        )
+        self._lock = threading.Lock()
+        self.size = 0
+
+    def append(self, data: memoryview | bytes) -> int:
+        """
+        Write bytes at the end.
+
+        Parameters
+        ----------
+        data : bytes-like
+            The bytes.
+
+        Returns
+        -------
+        offset : int
+            Where they begin.
+
+        Raises
+        ------
+        OSError
+            If the disk is full; the message names the folder.
+        """
+        with self._lock:
+            offset = self.size
+            try:
+                self._file.seek(offset)
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                msg = (
+                    f'cannot spool {self.name!r} to {tempfile.gettempdir()!r}: '
+                    f'{error.strerror}; set TMPDIR to a folder with more space'
+                )
+                raise OSError(error.errno, msg) from error
+            self.size = offset + len(data)
+        return offset
+
+    def readinto(self, buffer: memoryview, offset: int) -> None:
+        """
+        Fill a buffer.
+
+        Parameters
+        ----------
+        buffer : memoryview
+            Writable bytes.
+
+        offset : int
+            The position in the file.
+        """
+        _fill(self._file.fileno(), buffer, offset, self._lock, self.name)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """
+        Return bytes; fewer than asked for at the end of the file.
+
+        Parameters
+        ----------
+        size, offset : int
+            The number of bytes and their position.
+
+        Returns
+        -------
+        data : bytes
+            What there is.
+        """
+        data = bytearray(max(0, min(size, self.size - offset)))
+        if data:
+            self.readinto(memoryview(data), offset)
+        return bytes(data)
+
+    def fileno(self) -> int:
+        """
+        Return the descriptor.
+
+        Returns
+        -------
+        fd : int
+            The descriptor.
+        """
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+
+class Section:
+    """
+    A part of a scratch file that reads like a file of its own.
+
+    Parameters
+    ----------
+    scratch : Scratch
+        The file.
+
+    start, size : int
+        The part.
+
+    name : str
+        What is in it.
+    """
+
+    def __init__(self, scratch: Scratch, start: int, size: int, name: str) -> None:
+        self.name = name
+        self.size = size
+        self._scratch = scratch
+        self._start = start
+
+    def readinto(self, buffer: memoryview, offset: int) -> None:
+        """
+        Fill a buffer.
+
+        Parameters
+        ----------
+        buffer : memoryview
+            Writable bytes.
+
+        offset : int
+            The position in the part.
+        """
+        self._scratch.readinto(buffer, self._start + offset)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """
+        Return bytes; fewer than asked for at the end of the part.
+
+        Parameters
+        ----------
+        size, offset : int
+            The number of bytes and their position.
+
+        Returns
+        -------
+        data : bytes
+            What there is.
+        """
+        return self._scratch.read(min(size, self.size - offset), self._start + offset)
+
+
+class Resources:
+    """
+    What a stack must close in the end: files, and one scratch file.
+
+    All decoded frames of a stack share one scratch file, so that a stack of
+    a thousand compressed files needs one descriptor for them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.closers: list[Any] = []
+        self._scratch: Scratch | None = None
+
+    @property
+    def scratch(self) -> Scratch:
+        """The scratch file, made when it is first needed."""
+        if self._scratch is None:
+            self._scratch = Scratch(self.name)
+            self.closers.append(self._scratch)
+        return self._scratch
+
+    def open(self, path: str | os.PathLike) -> FileReader:
+        """
+        Open a file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        reader : FileReader
+            It is closed with the rest.
+        """
+        reader = FileReader(path)
+        self.closers.append(reader)
+        return reader
+
+    def close(self) -> None:
+        """Close all."""
+        for closer in self.closers:
+            closer.close()
+
+
+class LazyScratch:
+    """
+    One decoded frame in a scratch file, decoded when it is first read.
+
+    Parameters
+    ----------
+    scratch : Scratch
+        The file, shared by the frames of a stack.
+
+    decode : callable
+        Returns the samples, a C-contiguous array.
+
+    size : int
+        The bytes that it will have.
+
+    name : str
+        The name of the frame, for error messages.
+    """
+
+    def __init__(
+        self,
+        scratch: Scratch,
+        decode: Callable[[], np.ndarray],
+        size: int,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self._scratch = scratch
+        self._decode = decode
+        self._lock = threading.Lock()
+        self._offset: int | None = None
+
+    def readinto(self, buffer: memoryview, offset: int) -> None:
+        """
+        Fill a buffer, decoding the frame if nobody has yet.
+
+        Parameters
+        ----------
+        buffer : memoryview
+            Writable bytes.
+
+        offset : int
+            The position in the frame.
+        """
+        with self._lock:
+            if self._offset is None:
+                self._offset = self._spool()
+        self._scratch.readinto(buffer, self._offset + offset)
+
+    def _spool(self) -> int:
+        data = raw_bytes(self._decode())
+        if len(data) != self.size:
+            msg = (
+                f'{self.name!r} decodes to {len(data)} bytes, '
+                f'its header promises {self.size}'
+            )
+            raise ImageFormatError(msg)
+        return self._scratch.append(data)
+
+
+def _fill(
+    fd: int, buffer: memoryview, offset: int, lock: threading.Lock, name: str
+) -> None:
+    """Fill a buffer from a descriptor, or raise."""
+    done = 0
+    while done < len(buffer):
+        if _HAS_PREADV:
+            n = os.preadv(fd, [buffer[done:]], offset + done)
+        else:
+            # Windows has no positional read.
+            with lock:
+                os.lseek(fd, offset + done, os.SEEK_SET)
+                chunk = os.read(fd, len(buffer) - done)
+            n = len(chunk)
+            buffer[done : done + n] = chunk
+        if n == 0:
+            msg = (
+                f'{name!r} ends {len(buffer) - done} bytes too early; '
+                'it is truncated, or was changed while it was read'
+            )
+            raise ImageFormatError(msg)
+        done += n
