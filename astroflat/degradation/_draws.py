@@ -159,7 +159,7 @@ def response(draw: Draw) -> list[PixelModel]:
 
 def smooth(draw: Draw) -> list[PixelModel]:
     """Draw smooth blobs of the response, as of uneven coatings."""
-    amplitude = draw.difficulty * draw.log_uniform(0.002, 0.015)
+    amplitude = draw.difficulty * draw.log_uniform(0.001, 0.008)
     scale = draw.log_uniform(8.0, 64.0)
     return [fields.ResponseNoise2D(amplitude=amplitude, scale=scale, seed=draw.seed())]
 
