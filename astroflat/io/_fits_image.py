@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._exceptions import AstroflatWarning, ImageFormatError
+from astroflat._exceptions import ImageFormatError
+from astroflat.io._damage import reading
+from astroflat.io._warn import warn_user
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -57,29 +59,18 @@ def read_fits(
         ``mask``, ``uncertainty``, ``unit``, ``wcs`` and ``psf``, where the
         file has them.
     """
-    from astropy.io.fits.verify import VerifyError, VerifyWarning
-    from astropy.utils.exceptions import AstropyUserWarning
+    from astropy.io.fits.verify import VerifyWarning
     from astropy.wcs import FITSFixedWarning
 
     name = name or os.path.basename(os.fspath(source))  # noqa: PTH119
-    try:
-        with warnings.catch_warnings():
-            # Dates brought into another form, cards with lower-case letters:
-            # nothing that the reader of an image can or should act on.
-            warnings.simplefilter('ignore', FITSFixedWarning)
-            warnings.simplefilter('ignore', VerifyWarning)
-            # A truncated file is an error here, not a warning and garbage.
-            warnings.filterwarnings('error', message='.*truncated', append=False)
-            return _read(source, ext, name)
-    except ImageFormatError:
-        raise
-    except (
-        OSError, EOFError, ValueError, TypeError, VerifyError, AstropyUserWarning,
-    ) as error:  # fmt: skip
-        if isinstance(error, FileNotFoundError):
-            raise
-        msg = f'{name!r} cannot be read as FITS: {error}'
-        raise ImageFormatError(msg) from error
+    with reading(name, 'FITS'), warnings.catch_warnings():
+        # Dates brought into another form, cards with lower-case letters:
+        # nothing that the reader of an image can or should act on.
+        warnings.simplefilter('ignore', FITSFixedWarning)
+        warnings.simplefilter('ignore', VerifyWarning)
+        # A truncated file is an error here, not a warning and garbage.
+        warnings.filterwarnings('error', message='.*truncated')
+        return _read(source, ext, name)
 
 
 def _read(
@@ -142,37 +133,28 @@ def _index_of(hdus: fits.HDUList, ext: Any, name: str) -> int:
         raise ImageFormatError(msg) from None
 
 
-def _parse_unit(text: str | None, name: str) -> Any:
+def _parse_unit(text: Any, name: str) -> Any:
     """Return the unit of a BUNIT card, or None."""
-    from astropy import units as u
-    from astropy.nddata import CCDData
+    from astroflat.io._units import parse_unit
 
     if not isinstance(text, str) or not text.strip():
         return None
-    text = text.strip()
-    if text.lower() in {'adu', 'counts'}:
-        return u.Unit(text.lower().removesuffix('s'))
-    text = CCDData.known_invalid_fits_unit_strings.get(text, text)
     try:
-        return u.Unit(text)
+        return parse_unit(text, name)
     except ValueError:
         msg = f'the unit {text!r} of {name!r} is not known and is ignored'
-        warnings.warn(msg, AstroflatWarning, stacklevel=6)
+        warn_user(msg)
         return None
 
 
-def _is_readable(bunit: Any) -> bool:
+def _is_readable(text: Any) -> bool:
     """Tell whether CCDData's reader understands a BUNIT card by itself."""
     from astropy import units as u
-    from astropy.nddata import CCDData
 
-    if not isinstance(bunit, str) or not bunit.strip():
+    if not isinstance(text, str) or not text.strip():
         return False
-    if bunit in CCDData.known_invalid_fits_unit_strings:
-        return True
-    text = 'adu' if bunit.strip().lower() == 'adu' else bunit
     try:
-        u.Unit(text)
+        u.Unit('adu' if text.strip().lower() == 'adu' else text)
     except ValueError:
         return False
     return True

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._exceptions import AstroflatWarning
 from astroflat.io._samples import scaled_uncertainty
+from astroflat.io._warn import warn_user
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -87,11 +86,11 @@ def _warn_about(data: np.ndarray, mask: np.ndarray, n_filled: int) -> None:
             f'{n_filled} pixels of the flat are not finite or not positive; '
             'they are written as 1.0 and masked'
         )
-        warnings.warn(msg, AstroflatWarning, stacklevel=4)
+        warn_user(msg)
     level = float(np.median(data[~mask]))
     if not 0.5 < level < 2:
         msg = f'the median of the flat is {level:.4g}; divide it by its level first'
-        warnings.warn(msg, AstroflatWarning, stacklevel=4)
+        warn_user(msg)
 
 
 def flat_dtype(dtype: Any, kind: str, scale: Any) -> np.dtype:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astroflat._exceptions import ImageFormatError
+from astroflat.io._damage import check_promise, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,14 +95,9 @@ def decode_png16(path: str | os.PathLike) -> np.ndarray:
     stride = nx * _CHANNELS[colour] * 2
     raw = b''.join(body for kind, body in chunks if kind == b'IDAT')
     size = ny * (stride + 1)
-    if size > 1032 * len(raw) + 64:
-        msg = f'{path.name!r} is truncated: {len(raw)} bytes cannot hold {nx} x {ny}'
-        raise ImageFormatError(msg)
-    try:
+    check_promise(size, len(raw), path.name, compressed=True)
+    with reading(path.name, 'PNG'):
         rows = zlib.decompressobj().decompress(raw, size)
-    except zlib.error as error:
-        msg = f'{path.name!r} is damaged: {error}'
-        raise ImageFormatError(msg) from error
     if len(rows) != size:
         msg = f'{path.name!r} is truncated: {len(rows)} of {size} bytes of pixels'
         raise ImageFormatError(msg)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._exceptions import AstroflatWarning, ImageFormatError
+from astroflat._exceptions import ImageFormatError
+from astroflat.io._damage import check_promise, reading
+from astroflat.io._warn import warn_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +88,7 @@ def read_jpeg(path: Path) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
         f'{path.name!r} is a JPEG: 8 bits, lossy and made for the eye, so its values '
         'are not proportional to the light and a flat does not divide out of them'
     )
-    warnings.warn(msg, AstroflatWarning, stacklevel=4)
+    warn_user(msg)
     with _open(path, 'JPEG') as image:
         data = _pixels(image, path.name)
         comment = image.info.get('comment', b'')
@@ -97,32 +99,24 @@ def _open(path: Path, kind: str) -> Image:
     """Open an image with Pillow."""
     from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            # 100 megapixels are an ordinary camera, not an attack.
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            return Image.open(path, formats=[kind])
-    except FileNotFoundError:
-        raise
-    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        msg = f'{path.name!r} cannot be read as {kind}: {error}'
-        raise ImageFormatError(msg) from error
+    with reading(path.name, kind), warnings.catch_warnings():
+        # 100 megapixels are an ordinary camera, not an attack.
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        image = Image.open(path, formats=[kind])
+        n_bytes = image.width * image.height * len(image.getbands())
+        check_promise(n_bytes // 8, path.stat().st_size, path.name, compressed=True)
+        return image
 
 
 def _pixels(image: Image, name: str) -> np.ndarray:
     """Return grey or colour samples."""
-    try:
+    with reading(name, image.format):
         if image.mode in {'P', 'PA'}:
             image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
         if image.mode not in _GREY | {'RGB', 'RGBA'}:
             msg = f'{name!r} has the colour mode {image.mode}; save it as grey or RGB'
             raise ImageFormatError(msg)
         data = np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, ImageFormatError):
-            raise
-        msg = f'{name!r} is truncated or damaged: {error}'
-        raise ImageFormatError(msg) from error
     if data.dtype == bool:
         data = data.astype(np.uint8) * 255
     elif data.dtype.kind in 'ui' and data.dtype.itemsize > 1:
@@ -137,7 +131,7 @@ def _without_alpha(data: np.ndarray, name: str) -> np.ndarray:
     opaque = np.iinfo(data.dtype).max
     if (data[..., -1] != opaque).any():
         msg = f'the transparency (alpha) of {name!r} is ignored'
-        warnings.warn(msg, AstroflatWarning, stacklevel=5)
+        warn_user(msg)
     return np.ascontiguousarray(data[..., 0] if data.shape[-1] == 2 else data[..., :3])
 
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._exceptions import AstroflatWarning, ImageFormatError
+from astroflat._exceptions import ImageFormatError
+from astroflat.io._damage import check_promise, reading
+from astroflat.io._warn import warn_user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 __all__ = ['read_tiff', 'write_tiff']
-
-# A deflate stream cannot grow by more than this; a header that promises more
-# pixels is wrong, and believing it would fill the memory.
-_MAX_RATIO = 1100
 
 
 def read_tiff(
@@ -51,21 +48,15 @@ def read_tiff(
     extras : dict
         ``unit`` and ``wcs``, where the header has them.
     """
-    from tifffile import TiffFile, TiffFileError
+    from tifffile import TiffFile
 
     from astroflat.io._cards import header_extras, parse_description
 
-    try:
-        with TiffFile(path) as tif:
-            page = _page(tif, ext, path.name)
-            _check_size(page, tif, path.name)
-            data = _pixels(page, path)
-            meta = _text_tags(page)
-    except (TiffFileError, ValueError, OSError, IndexError, KeyError) as error:
-        if isinstance(error, (ImageFormatError, FileNotFoundError)):
-            raise
-        msg = f'{path.name!r} cannot be read as TIFF: {error}'
-        raise ImageFormatError(msg) from error
+    with reading(path.name, 'TIFF'), TiffFile(path) as tif:
+        page = _page(tif, ext, path.name)
+        _check_size(page, tif, path.name)
+        data = _pixels(page, path)
+        meta = _text_tags(page)
     header = parse_description(meta.get('ImageDescription'))
     if header is None:
         return data, meta, {}
@@ -81,7 +72,7 @@ def _page(tif: TiffFile, ext: int | None, name: str) -> TiffPage:
             f'{name!r} has {n_pages} pages and the first is read; '
             'choose one with ext=..., or read them all with astroflat.open_frames'
         )
-        warnings.warn(msg, AstroflatWarning, stacklevel=4)
+        warn_user(msg)
     index = 0 if ext is None else ext
     if not isinstance(index, int) or not -n_pages <= index < n_pages:
         msg = f'{name!r} has no page {ext!r}; it has {n_pages}, from 0'
@@ -92,13 +83,7 @@ def _page(tif: TiffFile, ext: int | None, name: str) -> TiffPage:
 def _check_size(page: TiffPage, tif: TiffFile, name: str) -> None:
     """Refuse a header that promises more pixels than the file can hold."""
     size = tif.filehandle.size
-    limit = size * (1 if page.compression == 1 else _MAX_RATIO)
-    if page.nbytes == 0 or page.nbytes > limit:
-        msg = (
-            f'{name!r} is truncated or damaged: its header promises '
-            f'{page.nbytes} bytes of pixels, the file has {size} bytes'
-        )
-        raise ImageFormatError(msg)
+    check_promise(page.nbytes, size, name, compressed=page.compression != 1)
     ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if max(ends) > size:
         msg = f'{name!r} is truncated: its pixels end after the end of the file'
@@ -151,7 +136,7 @@ def _without_alpha(data: np.ndarray, name: str) -> np.ndarray:
     samples = data.shape[-1]
     if samples in {2, 4}:
         msg = f'the transparency (alpha) of {name!r} is ignored'
-        warnings.warn(msg, AstroflatWarning, stacklevel=6)
+        warn_user(msg)
     if samples in {1, 2}:
         return data[..., 0]
     if samples in {3, 4}:

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from astroflat._exceptions import AstroflatWarning, ImageFormatError
+from astroflat._exceptions import ImageFormatError
 from astroflat._files import atomic_path, check_output
 from astroflat.io._flat_file import clean_flat, flat_dtype, flat_scale, label_flat
 from astroflat.io._samples import to_samples
+from astroflat.io._warn import warn_user
 from astroflat.io._write_steps import (
     as_written,
     backup,
@@ -352,7 +352,7 @@ def _warn(report: WriteReport) -> None:
             f'({100 * report.clipped_fraction:.3g} %) do not fit into {report.dtype} '
             f"and were clipped in {name!r}; use dtype='float32' or a smaller scale"
         )
-        warnings.warn(msg, AstroflatWarning, stacklevel=4)
+        warn_user(msg)
     if report.n_filled and not report.dtype.startswith('float'):
         msg = f'{report.n_filled} pixels of {name!r} were not finite and became 0'
-        warnings.warn(msg, AstroflatWarning, stacklevel=4)
+        warn_user(msg)
