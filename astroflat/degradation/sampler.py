@@ -78,7 +78,7 @@ class SampledFields:
     >>> sampled = sample_fields((64, 96), rng=1, kinds=['motes', 'linear'])
     >>> sampled.flat.shape, str(sampled.flat.dtype)
     ((64, 96), 'float32')
-    >>> sorted(set(sampled.truth['kind']))
+    >>> sorted(set(sampled.truth['kind'].tolist()))
     ['linear', 'motes']
     """
 
