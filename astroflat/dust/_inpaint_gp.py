@@ -1,0 +1,271 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Universal kriging of one hole from the pixels around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from astroflat.dust._inpaint_covariance import (
+    Covariance,
+    candidates,
+    pixel_noise,
+    semivariogram,
+)
+
+__all__ = ['krige', 'ring_width']
+
+#: The hole is resolved by this many blocks along its radius.
+BLOCKS_PER_RADIUS = 8
+
+#: More points than this are merged into larger blocks.
+MAX_POINTS = 600
+
+#: Pixels this many robust deviations off the trend, and alone, are spikes.
+SPIKE = 5.0
+
+
+class _Points(NamedTuple):
+    """Means of the known pixels over blocks that grow with the distance."""
+
+    y: np.ndarray
+    x: np.ndarray
+    value: np.ndarray
+    count: np.ndarray
+    size: np.ndarray
+
+
+def ring_width(depth: float) -> int:
+    """
+    Return how far around a hole pixels are used.
+
+    Parameters
+    ----------
+    depth : float
+        The largest distance of a pixel of the hole from its edge.
+
+    Returns
+    -------
+    width : int
+        In pixels: twice the depth, at least 24 and at most 128.
+    """
+    return int(np.clip(np.ceil(2 * depth), 24, 128))
+
+
+def krige(
+    data: np.ndarray,
+    target: np.ndarray,
+    known: np.ndarray,
+    *,
+    ring: int,
+    degree: int = 2,
+    smooth_terms: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Predict the noise-free values of the pixels of a hole.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        A window around the hole, float64.
+
+    target, known : `~numpy.ndarray` of bool
+        The pixels to predict and the pixels to learn from.
+
+    ring : int
+        How far from the hole pixels are used.
+
+    degree : int, optional
+        The degree of the polynomial trend.
+
+    smooth_terms : bool, optional
+        Whether to add a Gaussian process to the trend.
+
+    Returns
+    -------
+    values, sigma : `~numpy.ndarray`
+        The prediction and its standard deviation for the pixels of
+        ``target`` in C order; NaN if nothing is known.
+    """
+    from scipy.ndimage import distance_transform_edt as edt
+
+    depth = float(edt(np.pad(target, 1)).max())
+    distance = edt(~target)
+    known = known & (distance <= ring)
+    degree = _affordable(degree, int(known.sum()))
+    if degree < 0:
+        return np.full((2, int(target.sum())), np.nan)
+    frame = _Coordinates.around(target, ring + depth)
+    residual, known = _detrend(data, known, frame, degree)
+    block = max(1, round(depth / BLOCKS_PER_RADIUS))
+    points = _gather(data, known, distance, block)
+    basis = frame.basis(points.y, points.x, degree)
+    distances = np.hypot(points.y[:, None] - points.y, points.x[:, None] - points.x)
+    fits = [
+        _Fit(points, covariance, distances, basis)
+        for covariance in _covariances(data, residual, known, smooth_terms=smooth_terms)
+    ]
+    best = max(fits, key=lambda fit: fit.evidence)
+    return _predict_pixels(best, frame, degree, target, block)
+
+
+class _Coordinates(NamedTuple):
+    """Coordinates of order one around a hole, for the polynomials."""
+
+    y0: float
+    x0: float
+    scale: float
+
+    @classmethod
+    def around(cls, target: np.ndarray, scale: float) -> _Coordinates:
+        y, x = np.nonzero(target)
+        return cls(float(y.mean()), float(x.mean()), float(scale))
+
+    def basis(self, y: np.ndarray, x: np.ndarray, degree: int) -> np.ndarray:
+        """Return the monomials up to a total degree, one column each."""
+        y, x = (y - self.y0) / self.scale, (x - self.x0) / self.scale
+        powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+        return np.stack([y**i * x**j for i, j in powers], axis=-1)
+
+
+class _Fit:
+    """A Gaussian process with a polynomial trend, conditioned on points."""
+
+    def __init__(
+        self,
+        points: _Points,
+        covariance: Covariance,
+        distances: np.ndarray,
+        basis: np.ndarray,
+    ) -> None:
+        from scipy.linalg import cholesky, solve_triangular
+
+        self.points, self.covariance = points, covariance
+        matrix = covariance.between(distances, points.size, points.size)
+        matrix[np.diag_indices_from(matrix)] += covariance.noise / points.count
+        self.lower = cholesky(matrix, lower=True, check_finite=False)
+        self.basis = self._whiten(basis)
+        values = self._whiten(points.value)
+        q, r = np.linalg.qr(self.basis)
+        self.inverse = solve_triangular(r, np.eye(len(r)))
+        self.trend = self.inverse @ (q.T @ values)
+        self.rest = values - self.basis @ self.trend
+        self.freedom = max(1, len(values) - len(self.trend))
+        self.scale = float(self.rest @ self.rest) / self.freedom
+        self.evidence = self._evidence(r)
+
+    def _evidence(self, r: np.ndarray) -> float:
+        """Return the restricted log likelihood less one per smooth term."""
+        determinants = np.log(np.diag(self.lower)).sum() + np.log(np.abs(np.diag(r))).sum()
+        tiny = np.finfo(float).tiny
+        likelihood = -0.5 * self.freedom * np.log(self.scale + tiny) - determinants
+        return likelihood - 2 * len(self.covariance.sills)
+
+    def _whiten(self, values: np.ndarray) -> np.ndarray:
+        from scipy.linalg import solve_triangular
+
+        return solve_triangular(self.lower, values, lower=True, check_finite=False)
+
+    def predict(
+        self, y: np.ndarray, x: np.ndarray, basis: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values and variances, without the noise, at some places."""
+        p = self.points
+        distance = np.hypot(y[:, None] - p.y, x[:, None] - p.x)
+        cross = self.covariance.between(distance, np.ones(len(y), dtype=int), p.size)
+        weights = self._whiten(cross.T)
+        values = basis @ self.trend + weights.T @ self.rest
+        lever = (basis - weights.T @ self.basis) @ self.inverse
+        variance = self.covariance.sill - (weights**2).sum(0) + (lever**2).sum(1)
+        return values, np.maximum(variance, 0) * self.scale
+
+
+def _predict_pixels(fit: _Fit, frame: _Coordinates, degree: int, target: np.ndarray, block: int):
+    """Return values and standard deviations of the pixels of a hole."""
+    y, x = np.nonzero(target)
+    if block == 1:
+        values, variance = fit.predict(y, x, frame.basis(y, x, degree))
+        return values, np.sqrt(variance)
+    # Nothing finer than the blocks can be predicted: nodes are enough.
+    from scipy.interpolate import RectBivariateSpline
+
+    rows = np.arange(y.min() - block, y.max() + 2 * block, block, dtype=float)
+    columns = np.arange(x.min() - block, x.max() + 2 * block, block, dtype=float)
+    grid = np.meshgrid(rows, columns, indexing='ij')
+    nodes = grid[0].ravel(), grid[1].ravel()
+    values, variance = fit.predict(*nodes, frame.basis(*nodes, degree))
+    shape = grid[0].shape
+    smooth = RectBivariateSpline(rows, columns, values.reshape(shape))
+    sigma = np.sqrt(variance).reshape(shape)
+    linear = RectBivariateSpline(rows, columns, sigma, kx=1, ky=1)
+    return smooth(y, x, grid=False), linear(y, x, grid=False)
+
+
+def _affordable(degree: int, n_known: int) -> int:
+    """Return the highest degree that the known pixels can carry, -1 for none."""
+    while degree >= 0 and n_known < 2 * (degree + 1) * (degree + 2):
+        degree -= 1
+    return degree
+
+
+def _detrend(
+    data: np.ndarray, known: np.ndarray, frame: _Coordinates, degree: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Subtract the polynomial, and drop lone pixels far off it."""
+    for _ in range(2):
+        y, x = np.nonzero(known)
+        basis, values = frame.basis(y, x, degree), data[known]
+        trend = np.linalg.lstsq(basis, values, rcond=None)[0]
+        residual = np.zeros(data.shape)
+        residual[known] = values - basis @ trend
+        spikes = _spikes(residual, known)
+        if not spikes.any():
+            break
+        known = known & ~spikes
+        residual[spikes] = 0
+    return residual, known
+
+
+def _spikes(residual: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the far pixels that do not belong to a larger structure."""
+    from scipy.ndimage import binary_opening
+
+    size = np.abs(residual)
+    far = known & (size > SPIKE * 1.4826 * np.median(size[known]))
+    return far & ~binary_opening(far, np.ones((2, 2))) if far.any() else far
+
+
+def _gather(
+    data: np.ndarray, known: np.ndarray, distance: np.ndarray, block: int
+) -> _Points:
+    """Average the known pixels over blocks that double with the distance."""
+    y, x = np.nonzero(known)
+    values, far = data[known], distance[known] - 1
+    while True:
+        band = np.log2(1 + far / (2 * block)).astype(np.int64)
+        size = block << band
+        key = (band << 48) | ((y // size) << 24) | (x // size)
+        first, index = np.unique(key, return_index=True, return_inverse=True)[1:]
+        if len(first) <= MAX_POINTS:
+            break
+        block += max(1, block // 3)
+    count = np.bincount(index)
+    means = (np.bincount(index, a) / count for a in (y, x, values))
+    return _Points(*means, count, size[first])
+
+
+def _covariances(
+    data: np.ndarray, residual: np.ndarray, known: np.ndarray, *, smooth_terms: bool
+) -> list[Covariance]:
+    """Return the covariances to choose from; white noise is always one."""
+    # A surface without any noise would make the matrix singular.
+    level = float(np.abs(data[known]).mean())
+    noise = max(pixel_noise(data, known) ** 2, (1e-7 * level) ** 2, 1e-300)
+    longest = 0.5 * max(known.shape)
+    lags = semivariogram(residual, known, longest)
+    if not lags[0].size:
+        return [Covariance(noise)]
+    found = candidates(*lags, noise=noise)
+    return found if smooth_terms else found[:1]
