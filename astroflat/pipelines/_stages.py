@@ -10,6 +10,7 @@ so is a file that was deleted.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ['StageStore', 'fingerprint']
 
-_KEY = 'AFKEY'
+_INDEX = 'stages.json'
 
 
 def fingerprint(source: Any) -> str:
@@ -132,22 +133,25 @@ class StageStore:
 
     def _read(self, path: Path) -> CCDData | None:
         """Read a stage if it is there, whole, and has the right key."""
-        from astropy.io import fits
-
         from astroflat.io.images import read_ccd
 
-        try:
-            if fits.getval(path, _KEY) != self.key:
-                return None
-            image = read_ccd(path)
-        except (OSError, KeyError, ValueError, TypeError):
+        entry = self._index().get(path.name)
+        if not path.is_file() or entry != [self.key, path.stat().st_size]:
             return None
-        image.meta.remove(_KEY)
-        return image
+        return read_ccd(path)
 
     def _write(self, path: Path, image: CCDData) -> None:
-        """Write a stage with its key."""
-        keyed = image.copy()
-        keyed.meta[_KEY] = (self.key, 'inputs and settings of this stage')
+        """Write a stage, and then its key: a stage without a key is not used."""
         with atomic_path(path, overwrite=True) as temporary:
-            keyed.write(temporary, format='fits')
+            image.write(temporary, format='fits')
+        index = self._index() | {path.name: [self.key, path.stat().st_size]}
+        with atomic_path(self.folder / _INDEX, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(index, indent=2), encoding='utf-8')
+
+    def _index(self) -> dict[str, list]:
+        """Return the key and the size of every stage in the folder."""
+        try:
+            index = json.loads((self.folder / _INDEX).read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            return {}
+        return index if isinstance(index, dict) else {}
