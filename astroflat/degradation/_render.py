@@ -12,7 +12,7 @@ import numpy as np
 from astroflat._arrays import n_threads, row_chunks
 from astroflat.degradation._fields_base import PixelModel
 
-__all__ = ['render_product', 'render_sum']
+__all__ = ['box_slices', 'render_product', 'render_sum']
 
 
 def render_product(
@@ -83,6 +83,38 @@ def render_sum(models: Iterable[PixelModel], shape: tuple[int, int]) -> np.ndarr
     return out
 
 
+def box_slices(model: PixelModel, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """
+    Rows and columns that a model with a reach can change.
+
+    Parameters
+    ----------
+    model : PixelModel
+        Model with ``reach``, ``x_0`` and ``y_0``.
+    shape : tuple of int
+        Shape of the frame.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns on the frame, possibly empty.
+
+    Examples
+    --------
+    >>> from astroflat.degradation._render import box_slices
+    >>> from astroflat.degradation.fields import DustMote2D
+    >>> box_slices(DustMote2D(x_0=10, y_0=0, radius=4, edge=1), (20, 20))
+    (slice(0, 7, None), slice(4, 17, None))
+    """
+    ny, nx = shape
+    reach = model.reach + 1.0
+    x, y = float(model.x_0.value), float(model.y_0.value)
+    return (
+        slice(max(0, math.floor(y - reach)), min(ny, math.ceil(y + reach) + 1)),
+        slice(max(0, math.floor(x - reach)), min(nx, math.ceil(x + reach) + 1)),
+    )
+
+
 def _fill(out: np.ndarray, models: Sequence[PixelModel], join: np.ufunc) -> None:
     """Join models into ``out``, bands of rows on a few threads."""
     if not models:
@@ -103,11 +135,7 @@ def _fill(out: np.ndarray, models: Sequence[PixelModel], join: np.ufunc) -> None
 
 def _multiply_box(out: np.ndarray, model: PixelModel) -> None:
     """Multiply a model into ``out`` within its reach."""
-    ny, nx = out.shape
-    reach = model.reach + 1.0
-    x_0, y_0 = float(model.x_0.value), float(model.y_0.value)
-    rows = slice(max(0, math.floor(y_0 - reach)), min(ny, math.ceil(y_0 + reach) + 1))
-    cols = slice(max(0, math.floor(x_0 - reach)), min(nx, math.ceil(x_0 + reach) + 1))
+    rows, cols = box_slices(model, out.shape)
     if rows.start >= rows.stop or cols.start >= cols.stop:
         return
     x = np.arange(cols.start, cols.stop, dtype=np.float32)[None]

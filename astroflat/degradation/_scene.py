@@ -120,8 +120,8 @@ class Scene:
         return image
 
     @cached_property
-    def _coefficients(self) -> np.ndarray:
-        """B-spline coefficients of the extended light."""
+    def coefficients(self) -> np.ndarray:
+        """B-spline coefficients of the extended light, on the canvas."""
         from scipy.ndimage import spline_filter
 
         return spline_filter(self.diffuse, order=3, output=np.float32, mode='mirror')
@@ -129,7 +129,7 @@ class Scene:
     def _shifted(self, dy: float, dx: float) -> np.ndarray:
         """Return the extended light of a frame at an offset, a new array."""
         whole = dy == round(dy) and dx == round(dx)
-        canvas = self.diffuse if whole else self._coefficients
+        canvas = self.diffuse if whole else self.coefficients
         start = (self.margin - dy, self.margin - dx)
         return shift_canvas(canvas, start, self.shape)
 
@@ -164,7 +164,7 @@ def shift_canvas(
     out = canvas
     for axis in (0, 1):
         out = _take(out, start[axis], shape[axis], axis)
-    return out if out.base is None else out.copy()
+    return out.copy() if np.may_share_memory(out, canvas) else out
 
 
 def _take(array: np.ndarray, start: float, size: int, axis: int) -> np.ndarray:
@@ -172,7 +172,7 @@ def _take(array: np.ndarray, start: float, size: int, axis: int) -> np.ndarray:
     whole = int(np.floor(start))
     u = start - whole
     if u == 0.0:
-        return np.take(array, _mirror(whole + np.arange(size), array.shape[axis]), axis)
+        return _samples(array, whole, size, axis)
     v = 1.0 - u
     weights = (
         v**3 / 6.0,
@@ -181,10 +181,18 @@ def _take(array: np.ndarray, start: float, size: int, axis: int) -> np.ndarray:
         u**3 / 6.0,
     )
     total = 0.0
-    for step, weight in enumerate(weights, start=-1):
-        index = _mirror(whole + step + np.arange(size), array.shape[axis])
-        total = total + np.take(array, index, axis) * np.float32(weight)
+    for step, weight in enumerate(weights, start=whole - 1):
+        total = total + _samples(array, step, size, axis) * np.float32(weight)
     return total
+
+
+def _samples(array: np.ndarray, start: int, size: int, axis: int) -> np.ndarray:
+    """Return samples along an axis, mirrored beyond its ends."""
+    if start >= 0 and start + size <= array.shape[axis]:
+        return (
+            array[start : start + size] if axis == 0 else array[:, start : start + size]
+        )
+    return np.take(array, _mirror(start + np.arange(size), array.shape[axis]), axis)
 
 
 def _mirror(index: np.ndarray, size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroflat.degradation._scene import Scene
+from astroflat.degradation._scene import Scene, shift_canvas
 
 __all__ = ['Seeing']
 
@@ -33,7 +33,7 @@ class Seeing:
     --------
     >>> import numpy as np
     >>> from astroflat.degradation._seeing import Seeing
-    >>> air = Seeing.draw(50, (40, 50), strength=1.0, rng=np.random.default_rng(1))
+    >>> air = Seeing.draw(50, strength=1.0, rng=np.random.default_rng(1))
     >>> air.nodes.shape
     (50, 2, 7, 9)
     """
@@ -46,7 +46,6 @@ class Seeing:
     def draw(
         cls,
         n: int,
-        shape: tuple[int, int],  # noqa: ARG003
         *,
         strength: float,
         rng: np.random.Generator,
@@ -58,8 +57,6 @@ class Seeing:
         ----------
         n : int
             Number of frames.
-        shape : tuple of int
-            Shape of a frame.
         strength : float
             Standard deviation of the motions in pixels.
         rng : `numpy.random.Generator`
@@ -83,7 +80,27 @@ class Seeing:
         weight = np.clip(0.5 + 0.3 * blur, 0.0, 1.0) * min(1.0, strength)
         return cls(nodes=strength * noise, blur=weight, strength=strength)
 
-    def look(self, scene: Scene, shift: tuple[float, float], index: int) -> np.ndarray:
+    def soften(self, scene: Scene) -> np.ndarray:
+        """
+        Blur the extended light of a scene, once for all frames.
+
+        Parameters
+        ----------
+        scene : Scene
+            The sky.
+
+        Returns
+        -------
+        ndarray of float32
+            B-spline coefficients of the blurred canvas.
+        """
+        from scipy.ndimage import gaussian_filter
+
+        return gaussian_filter(scene.coefficients, self._sigma, mode='mirror')
+
+    def look(
+        self, scene: Scene, soft: np.ndarray, shift: tuple[float, float], index: int
+    ) -> np.ndarray:
         """
         Render a scene through the air of one frame.
 
@@ -91,6 +108,8 @@ class Seeing:
         ----------
         scene : Scene
             The sky.
+        soft : ndarray of float32
+            What `soften` returned for it.
         shift : tuple of float
             Shift (dy, dx) of the frame.
         index : int
@@ -101,32 +120,46 @@ class Seeing:
         ndarray of float32
             Electrons per pixel.
         """
-        image = scene.render(shift)
-        if self.strength == 0:
-            return image
-        from scipy.ndimage import gaussian_filter
-
-        image = _displace(image, self.nodes[index])
         weight = np.float32(self.blur[index])
-        soft = gaussian_filter(
-            image, 0.8 + 0.8 * min(self.strength, 3.0), mode='nearest'
-        )
-        image += weight * (soft - image)
-        return image
+        if len(scene.sources):
+            # Stars are drawn at their places, so they are blurred afterwards.
+            from scipy.ndimage import gaussian_filter
+
+            image = scene.render(shift)
+            image += weight * (gaussian_filter(image, self._sigma) - image)
+        else:
+            canvas = scene.coefficients + weight * (soft - scene.coefficients)
+            start = (scene.margin - shift[0], scene.margin - shift[1])
+            image = shift_canvas(canvas, start, scene.shape)
+            image += np.float32(scene.background)
+        return _displace(image, self.nodes[index])
+
+    @property
+    def _sigma(self) -> float:
+        """Standard deviation of the strongest blur in pixels."""
+        return 0.8 + 0.8 * min(self.strength, 3.0)
 
 
 def _displace(image: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     """Move an image by displacements given on a coarse grid."""
-    from scipy.ndimage import map_coordinates, zoom
+    from scipy.ndimage import map_coordinates
 
     ny, nx = image.shape
-    factor = (ny / nodes.shape[1], nx / nodes.shape[2])
-    field = np.stack(
+    rows, cols = _weights(ny, nodes.shape[1]), _weights(nx, nodes.shape[2])
+    dy, dx = rows @ nodes.astype(np.float32) @ cols.T
+    place = np.stack(
         [
-            zoom(part, factor, order=3, grid_mode=True, mode='nearest')
-            for part in nodes.astype(np.float32)
+            dy + np.arange(ny, dtype=np.float32)[:, None],
+            dx + np.arange(nx, dtype=np.float32),
         ]
-    )[:, :ny, :nx]
-    y, x = np.ogrid[:ny, :nx]
-    place = np.stack([y + field[0], x + field[1]])
-    return map_coordinates(image, place, order=3, mode='mirror', output=np.float32)
+    )
+    # Linear interpolation blurs a little, unevenly, as the air does.
+    return map_coordinates(image, place, order=1, mode='nearest', output=np.float32)
+
+
+def _weights(size: int, n: int) -> np.ndarray:
+    """Bell-shaped weights of ``n`` nodes along an axis, of unit square sum."""
+    place = np.linspace(0.0, n - 1.0, size)[:, None] - np.arange(n)
+    bell = np.exp(-0.5 * (place / 0.7) ** 2)
+    bell /= np.sqrt((bell**2).sum(axis=1, keepdims=True))
+    return bell.astype(np.float32)

@@ -17,7 +17,7 @@ from astroflat.degradation import fields
 from astroflat.degradation._draws import DRAWS, Draw
 from astroflat.degradation._fields_base import PixelModel
 from astroflat.degradation._optics import MoteOptics
-from astroflat.degradation._render import render_product, render_sum
+from astroflat.degradation._render import box_slices, render_product, render_sum
 
 __all__ = ['FIELD_KINDS', 'SampledFields', 'sample_fields']
 
@@ -205,7 +205,7 @@ def sample_fields(
     return SampledFields(
         flat=flat,
         gradient=render_sum(terms, shape),
-        dust_mask=_differs(dust),
+        dust_mask=_dust_mask(dust, factors),
         truth=_truth(drawn, shape),
         models=tuple(models),
         kinds=tuple(kind for kind, _ in drawn),
@@ -235,10 +235,18 @@ def _draw_models(
     return drawn
 
 
-def _differs(dust: np.ndarray) -> np.ndarray:
+def _dust_mask(dust: np.ndarray, models: Iterable[PixelModel]) -> np.ndarray:
     """Mask the pixels that dust darkens, or brightens at its rim."""
+    from scipy.ndimage import binary_closing
+
     mask = dust < 1.0 - _DUST_THRESHOLD
     mask |= dust > 1.0 + _DUST_THRESHOLD
+    for model in models:
+        # Between a shadow and its bright rim the light crosses 1.
+        if isinstance(model, fields.DustSpeck2D) and model.rim.value:
+            box = box_slices(model, dust.shape)
+            steps = math.ceil(model.edge.value)
+            mask[box] |= binary_closing(mask[box], iterations=steps)
     return mask
 
 

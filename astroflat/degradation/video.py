@@ -124,7 +124,14 @@ class SimulatedVideo:
             Electrons per pixel.
         """
         shift = tuple(self.shifts[index])
-        return self.seeing.look(self.scene, shift, index)
+        if self.seeing.strength == 0:
+            return self.scene.render(shift)
+        return self.seeing.look(self.scene, self._soft, shift, index)
+
+    @cached_property
+    def _soft(self) -> np.ndarray:
+        """The scene blurred by the worst air of the video."""
+        return self.seeing.soften(self.scene)
 
     def array(self) -> np.ndarray:
         """
@@ -289,7 +296,7 @@ def simulate_video(
         gradient=np.asarray(gradient, dtype=np.float32),
         dust_mask=sampled.dust_mask if drawn else np.zeros(shape, dtype=bool),
         shifts=shifts,
-        seeing=Seeing.draw(n, shape, strength=seeing, rng=rng),
+        seeing=Seeing.draw(n, strength=seeing, rng=rng),
         camera=camera,
         times=times,
         seeds=rng.integers(2**63, size=n),

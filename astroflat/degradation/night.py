@@ -1,0 +1,404 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Nights of dithered frames, with known truth."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import CCDData
+from astropy.table import QTable
+from astropy.time import Time, TimeDelta
+from astropy.wcs import WCS
+
+from astroflat.degradation._cameras import Camera, get_camera
+from astroflat.degradation._dither import dither_offsets
+from astroflat.degradation._lazy import LazyFrames
+from astroflat.degradation._optics import MoteOptics
+from astroflat.degradation._sky import SkyDrift
+from astroflat.degradation.sampler import FieldKind, SampledFields, sample_fields
+from astroflat.degradation.scenes import Scene, SceneKind, draw_scene
+from astroflat.degradation.sensor import SensorPattern, expose
+
+__all__ = ['SimulatedNight', 'simulate_night']
+
+# Kinds that a night draws; its gradients turn, so they are not among these.
+_FLAT_KINDS = ('vignetting', 'motes', 'response', 'smooth')
+_FIXED_TERMS = ('glow', 'bias')
+
+
+@dataclass(frozen=True)
+class SimulatedNight:
+    """
+    Frames of a night and all that they were made of.
+
+    Parameters
+    ----------
+    scene : Scene
+        The sky, larger than a frame, with the catalogue of its stars.
+    fields : SampledFields or None
+        Truth of the fields, if they were drawn.
+    flat : ndarray of float32
+        True multiplicative field F, ``(ny, nx)``, mean 1.
+    fixed : ndarray of float32
+        Part of G in electrons that is the same in every frame: glow, bias.
+    drift : SkyDrift
+        Level of the sky, transparency and gradient of every frame.
+    offsets : ndarray
+        Offset (dy, dx) of the sky on the detector in every frame, ``(n, 2)``.
+    camera : Camera
+        The camera.
+    pattern : SensorPattern
+        Dark current and hot pixels.
+    times : `~astropy.time.Time`
+        Starts of the exposures.
+    exposure : float
+        Exposure time in seconds.
+    cosmic_rays : float
+        Mean number of cosmic rays on a frame.
+    filter_name : str
+        Name of the filter, for the headers.
+    wcs : `~astropy.wcs.WCS`
+        Coordinates of a frame without offset.
+    seeds : ndarray
+        Seed of the noise of every frame.
+
+    Examples
+    --------
+    >>> from astroflat.degradation import simulate_night
+    >>> night = simulate_night(4, (50, 60), rng=1)
+    >>> ccd = night.frames[0]
+    >>> ccd.shape, ccd.unit.to_string(), ccd.header['IMAGETYP']
+    ((50, 60), 'adu', 'LIGHT')
+    """
+
+    scene: Scene
+    fields: SampledFields | None
+    flat: np.ndarray
+    fixed: np.ndarray
+    drift: SkyDrift
+    offsets: np.ndarray
+    camera: Camera
+    pattern: SensorPattern
+    times: Time
+    exposure: float
+    cosmic_rays: float
+    filter_name: str
+    wcs: WCS
+    seeds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __iter__(self) -> Iterator[CCDData]:
+        return iter(self.frames)
+
+    @property
+    def sky(self) -> np.ndarray:
+        """Level of the sky of every frame in electrons per pixel, ``(n,)``."""
+        return self.drift.level
+
+    @property
+    def dust_mask(self) -> np.ndarray:
+        """True under the dust, as far as it was drawn."""
+        if self.fields is None:
+            return np.zeros(self.flat.shape, dtype=bool)
+        return self.fields.dust_mask
+
+    @cached_property
+    def frames(self) -> LazyFrames:
+        """Raw frames as CCDData, made when they are looked at."""
+        return LazyFrames(self.frame, len(self))
+
+    @cached_property
+    def gradients(self) -> LazyFrames:
+        """True additive fields G in electrons, one per frame."""
+        return LazyFrames(self.gradient, len(self))
+
+    def gradient(self, index: int) -> np.ndarray:
+        """
+        Evaluate the additive field of one frame.
+
+        Parameters
+        ----------
+        index : int
+            Number of the frame.
+
+        Returns
+        -------
+        ndarray of float32
+            G in electrons, without bias and dark current.
+        """
+        return self.drift.gradient(index, self.flat.shape) + self.fixed
+
+    def light(self, index: int) -> np.ndarray:
+        """
+        Render what one frame would be without fields, noise and bias.
+
+        Parameters
+        ----------
+        index : int
+            Number of the frame.
+
+        Returns
+        -------
+        ndarray of float32
+            Electrons per pixel, sky included.
+        """
+        return self.scene.render(
+            tuple(self.offsets[index]),
+            background=float(self.drift.level[index]),
+            transparency=float(self.drift.transparency[index]),
+        )
+
+    def frame(self, index: int) -> CCDData:
+        """
+        Make one raw frame.
+
+        Parameters
+        ----------
+        index : int
+            Number of the frame.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            uint16 ADU with header and WCS.
+        """
+        index = range(len(self))[index]
+        ccd = expose(
+            self.light(index),
+            camera=self.camera,
+            flat=self.flat,
+            gradient=self.gradient(index),
+            exposure=self.exposure,
+            pattern=self.pattern,
+            cosmic_rays=self.cosmic_rays,
+            rng=np.random.default_rng(int(self.seeds[index])),
+        )
+        ccd.header['OBJECT'] = (self.scene.kind, 'simulated scene')
+        ccd.header['FILTER'] = (self.filter_name, 'filter')
+        ccd.header['DATE-OBS'] = (self.times[index].isot, 'start of exposure (UTC)')
+        ccd.wcs = self._frame_wcs(index)
+        return ccd
+
+    def write(self, folder: str | os.PathLike, *, overwrite: bool = False) -> Path:
+        """
+        Write the raw frames and the truth beside them.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Folder, made if need be.
+        overwrite : bool, optional
+            Replace existing files.
+
+        Returns
+        -------
+        `pathlib.Path`
+            The folder: ``light_0001.fits`` and so on; in ``truth/`` the files
+            ``flat.fits``, ``gradient_0001.fits`` and so on (electrons),
+            ``dust_mask.fits``, ``frames.ecsv`` (offsets, sky, transparency),
+            ``sources.ecsv`` and, for drawn fields, ``fields.ecsv``.
+        """
+        from astroflat.degradation._truth_files import write_night
+
+        return write_night(self, folder, overwrite=overwrite)
+
+    def table(self) -> QTable:
+        """
+        Tabulate the frames.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            ``time``, ``dy``, ``dx``, ``sky``, ``transparency``.
+        """
+        table = QTable()
+        table['time'] = self.times
+        table['dy'] = self.offsets[:, 0] * u.pix
+        table['dx'] = self.offsets[:, 1] * u.pix
+        table['sky'] = self.drift.level * u.electron
+        table['transparency'] = self.drift.transparency
+        return table
+
+    def _frame_wcs(self, index: int) -> WCS:
+        """Coordinates of one frame: the reference pixel moves with the sky."""
+        wcs = self.wcs.deepcopy()
+        dy, dx = self.offsets[index]
+        wcs.wcs.crpix = self.wcs.wcs.crpix + np.array([dx, dy])
+        return wcs
+
+
+def simulate_night(
+    n: int = 20,
+    shape: tuple[int, int] = (512, 512),
+    *,
+    kind: SceneKind = 'starfield',
+    dither: float = 20.0,
+    pattern: Any = 'random',
+    whole_pixels: bool = False,
+    sky: float = 1000.0,
+    sky_drift: float = 0.5,
+    gradient: float = 0.1,
+    turn: float = 60.0,
+    clouds: float = 0.0,
+    difficulty: float = 0.5,
+    flat: np.ndarray | None = None,
+    kinds: Sequence[FieldKind] | None = None,
+    camera: Camera | str = 'cmos',
+    optics: MoteOptics | None = None,
+    exposure: float = 120.0,
+    cosmic_rays: float = 2.0,
+    filter_name: str = 'R',
+    pixel_scale: float = 1.0,
+    start: str | Time = '2025-03-01T20:00:00',
+    rng: np.random.Generator | int | None = None,
+    **options: Any,
+) -> SimulatedNight:
+    """
+    Simulate a night of dithered exposures of one field.
+
+    Parameters
+    ----------
+    n : int, optional
+        Number of frames.
+    shape : tuple of int, optional
+        Shape of a frame, ``(ny, nx)``.
+    kind : str, optional
+        What it shows, one of `SCENE_KINDS`.
+    dither : float, optional
+        Largest offset along either axis in pixels.
+    pattern : str or array_like, optional
+        ``'random'``, ``'spiral'``, ``'grid'``, ``'line'``, ``'drift'``,
+        ``'none'``, or offsets ``(n, 2)`` as (dy, dx).
+    whole_pixels : bool, optional
+        Round the offsets to whole pixels.
+    sky : float, optional
+        Mean level of the sky in electrons per pixel.
+    sky_drift : float, optional
+        Relative change of the sky over the night.
+    gradient : float, optional
+        Gradient of the sky across the diagonal in units of its level.
+    turn : float, optional
+        Degrees by which the gradient turns during the night.
+    clouds : float, optional
+        Standard deviation of the transparency.
+    difficulty : float, optional
+        Strength of the flat and of glow and bias, see `sample_fields`.
+    flat : ndarray, optional
+        Multiplicative field to use in place of a drawn one; then glow and bias
+        are drawn only if asked for by ``kinds``.
+    kinds : sequence of str, optional
+        Artifacts to draw: those that stay on the detector. By default
+        vignetting, motes and pixel and smooth response.
+    camera : Camera or str, optional
+        Camera or its name in `CAMERAS`.
+    optics : MoteOptics, optional
+        The beam, which sets the size of the motes.
+    exposure : float, optional
+        Exposure time in seconds.
+    cosmic_rays : float, optional
+        Mean number of cosmic rays on a frame.
+    filter_name : str, optional
+        Name of the filter, for the headers.
+    pixel_scale : float, optional
+        Arcseconds per pixel, for the WCS.
+    start : str or `~astropy.time.Time`, optional
+        Start of the first exposure (UTC).
+    rng : `numpy.random.Generator`, int or None, optional
+        Source of random numbers. The same seed gives the same night.
+    **options
+        More for `draw_scene`, such as ``fwhm`` and ``density``.
+
+    Returns
+    -------
+    SimulatedNight
+        Frames, truth, and a writer for FITS.
+
+    Notes
+    -----
+    ``I = S F + G`` per frame, S with the sky at the level of that frame. The
+    plane of G turns; its sign and the drift of the sky are random. An offset
+    (dy, dx) puts on pixel (y + dy, x + dx) what is on (y, x) without it.
+
+    Examples
+    --------
+    >>> from astroflat.degradation import simulate_night
+    >>> night = simulate_night(3, (40, 60), dither=5, kind='emission_nebula', rng=4)
+    >>> night.offsets.shape, night.sky.shape, night.gradients[0].shape
+    ((3, 2), (3,), (40, 60))
+    """
+    rng = np.random.default_rng(rng)
+    camera = get_camera(camera)
+    shape = (int(shape[0]), int(shape[1]))
+    offsets = dither_offsets(n, pattern=pattern, amplitude=dither, rng=rng)
+    offsets = np.rint(offsets) if whole_pixels else offsets
+    margin = math.ceil(np.abs(offsets).max(initial=0.0)) + 2
+    scene = draw_scene(shape, kind=kind, rng=rng, level=sky, margin=margin, **options)
+    wanted = _kinds(kinds, flat, rng)
+    sampled = sample_fields(
+        shape, difficulty=difficulty, rng=rng, kinds=wanted, optics=optics
+    )
+    drift = SkyDrift.draw(
+        n,
+        level=sky,
+        change=sky_drift,
+        gradient=gradient,
+        turn=turn,
+        clouds=clouds,
+        shape=shape,
+        rng=rng,
+    )
+    step = TimeDelta((exposure + 8.0) * np.arange(n), format='sec')
+    return SimulatedNight(
+        scene=scene,
+        fields=sampled if flat is None else None,
+        flat=sampled.flat if flat is None else np.asarray(flat, dtype=np.float32),
+        fixed=np.float32(sky) * sampled.gradient,
+        drift=drift,
+        offsets=offsets,
+        camera=camera,
+        pattern=SensorPattern.draw(shape, camera=camera, rng=rng),
+        times=Time(start, scale='utc', format='isot') + step,
+        exposure=float(exposure),
+        cosmic_rays=float(cosmic_rays),
+        filter_name=filter_name,
+        wcs=_wcs(shape, pixel_scale, rng),
+        seeds=rng.integers(2**63, size=n),
+    )
+
+
+def _kinds(
+    kinds: Sequence[str] | None, flat: Any, rng: np.random.Generator
+) -> tuple[str, ...]:
+    """Kinds to draw, without those that a night makes itself."""
+    terms = tuple(kind for kind in _FIXED_TERMS if rng.uniform() < 0.3)
+    if kinds is None:
+        return _FLAT_KINDS + terms if flat is None else ()
+    moving = {'linear', 'quadratic', 'moonlight'} & set(kinds)
+    if moving:
+        msg = f'kinds {sorted(moving)} move with the sky; use gradient= and turn='
+        raise ValueError(msg)
+    return tuple(kinds)
+
+
+def _wcs(shape: tuple[int, int], scale: float, rng: np.random.Generator) -> WCS:
+    """Tangent projection somewhere in the northern sky, rotated a little."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ['RA---TAN', 'DEC--TAN']
+    wcs.wcs.cunit = ['deg', 'deg']
+    wcs.wcs.crval = [rng.uniform(0.0, 360.0), rng.uniform(-10.0, 70.0)]
+    wcs.wcs.crpix = [0.5 * (shape[1] + 1), 0.5 * (shape[0] + 1)]
+    angle, step = rng.uniform(-0.1, 0.1), scale / 3600.0
+    cos, sin = math.cos(angle), math.sin(angle)
+    wcs.wcs.cd = step * np.array([[-cos, sin], [sin, cos]])
+    wcs.wcs.set()
+    return wcs
