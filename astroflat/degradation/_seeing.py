@@ -146,13 +146,11 @@ def _displace(image: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 
     ny, nx = image.shape
     rows, cols = _weights(ny, nodes.shape[1]), _weights(nx, nodes.shape[2])
-    dy, dx = rows @ nodes.astype(np.float32) @ cols.T
-    place = np.stack(
-        [
-            dy + np.arange(ny, dtype=np.float32)[:, None],
-            dx + np.arange(nx, dtype=np.float32),
-        ]
-    )
+    # For products this small the threads of a BLAS cost more than the sum.
+    partial = np.einsum('dkl,xl->dkx', nodes.astype(np.float32), cols)
+    place = np.einsum('yk,dkx->dyx', rows, partial)
+    place[0] += np.arange(ny, dtype=np.float32)[:, None]
+    place[1] += np.arange(nx, dtype=np.float32)
     # Linear interpolation blurs a little, unevenly, as the air does.
     return map_coordinates(image, place, order=1, mode='nearest', output=np.float32)
 
