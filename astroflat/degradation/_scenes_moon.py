@@ -43,10 +43,10 @@ def moon(shape: tuple[int, int], *, rng: np.random.Generator) -> np.ndarray:
     True
     """
     size = min(shape)
-    mare = textures.power_law(shape, slope=3.6, rng=rng, largest=0.8 * max(shape))
-    mare = _step(mare, 0.1, 0.6)
+    mare = textures.power_law(shape, slope=4.2, rng=rng, largest=0.8 * max(shape))
+    mare = _step(mare, 0.0, 0.5)
     height = _terrain(shape, rng, mare)
-    elevation = math.radians(rng.uniform(14.0, 32.0))
+    elevation = math.radians(rng.uniform(18.0, 38.0))
     light = _shade(height, elevation)
     albedo = 1.0 - 0.42 * mare
     albedo *= 1.0 + 0.06 * textures.power_law(
@@ -65,15 +65,17 @@ def _terrain(
 ) -> np.ndarray:
     """Heights in pixels."""
     size = min(shape)
-    rough = textures.power_law(shape, slope=3.4, rng=rng, largest=0.3 * size)
-    fine = textures.power_law(shape, slope=2.6, rng=rng, largest=0.04 * size)
-    height = (0.012 * size * rough + 0.0011 * size * fine) * (1.0 - 0.8 * mare)
+    rough = textures.power_law(shape, slope=3.9, rng=rng, largest=0.4 * size)
+    fine = textures.power_law(
+        shape, slope=3.0, rng=rng, largest=0.08 * size, smallest=3.0
+    )
+    height = (0.006 * size * rough + 0.0003 * size * fine) * (1.0 - 0.85 * mare)
     area = shape[0] * shape[1] / size**2
-    n = int(rng.poisson(900 * area))
-    low, high = 0.004 * size, 0.16 * size
+    n = int(rng.poisson(2600 * area))
+    low, high = 0.0035 * size, 0.15 * size
     radius = np.sort(rng.uniform(high**-2.0, low**-2.0, n) ** -0.5)[::-1]
     y, x = rng.uniform(0, shape[0], n), rng.uniform(0, shape[1], n)
-    worn, keep = rng.uniform(0.15, 1.0, n), rng.uniform(0.0, 1.0, n)
+    worn, keep = rng.uniform(0.2, 1.0, n), rng.uniform(0.0, 1.0, n)
     for y_0, x_0, r, depth, chance in zip(y, x, radius, worn, keep, strict=True):
         # Lava has buried the old craters of the maria.
         on_mare = mare[min(int(y_0), shape[0] - 1), min(int(x_0), shape[1] - 1)]
@@ -90,7 +92,7 @@ def _crater(height: np.ndarray, y_0: float, x_0: float, r: float, depth: float) 
     cols = slice(max(0, int(x_0 - reach)), min(nx, int(x_0 + reach) + 1))
     y, x = np.ogrid[rows, cols]
     wave = np.arctan2(y - y_0, x - x_0)
-    uneven = 1.0 + 0.04 * np.sin(3 * wave + x_0) + 0.025 * np.sin(7 * wave + y_0)
+    uneven = 1.0 + 0.03 * np.sin(3 * wave + x_0) + 0.012 * np.sin(7 * wave + y_0)
     rho = np.hypot(y - y_0, x - x_0) / (r * uneven)
     large = r > 0.05 * min(ny, nx)
     floor = -0.20 if large else -0.34
