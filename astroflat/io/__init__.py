@@ -17,7 +17,6 @@ from astroflat.io.ser import (
     time_to_ticks,
     write_ser,
 )
-from astroflat.io.video import VideoReader
 
 __all__ = [
     'BAYER_PATTERNS',
@@ -28,7 +27,6 @@ __all__ = [
     'SERError',
     'SERFile',
     'SERHeader',
-    'VideoReader',
     'WriteReport',
     'dump_frames',
     'is_mosaic',

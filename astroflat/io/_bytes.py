@@ -137,8 +137,11 @@ class FileReader:
         ImageFormatError
             If the file ends before the buffer is full.
         """
-        if self._fd is not None:
-            _fill(self._fd, buffer, offset, self._lock, self.name)
+        fd = self._fd
+        if fd is not None:
+            # Called once per frame and band: the common case without detours.
+            if not _HAS_PREADV or os.preadv(fd, (buffer,), offset) != len(buffer):
+                _fill(fd, buffer, offset, self._lock, self.name)
             return
         if self._kept:
             msg = f'{self.name!r} is closed; open the frames again'

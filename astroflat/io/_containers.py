@@ -102,7 +102,9 @@ def read_ser_ccd(
     from astroflat.io._sources_ser import ser_header
     from astroflat.io.ser import SERFile
 
-    with SERFile(filename, byteorder=byteorder, partial=partial) as video:
+    # Astropy passes a file where it had to look at the content.
+    path = getattr(filename, 'name', filename)
+    with SERFile(path, byteorder=byteorder, partial=partial) as video:
         if frame == 'all':
             return CCDData(video[:], unit=unit, meta=ser_header(video))
         data = video[frame]

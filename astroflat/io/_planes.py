@@ -86,14 +86,17 @@ class SampleRule:
         Returns
         -------
         values : `~numpy.ndarray`
-            Computed in float64, NaN where the stored sample is blank.
+            Of the native type, in which they are computed, as
+            `astropy.io.fits` does; NaN where the stored sample is blank.
         """
-        values = raw.astype(np.float64)
-        values *= self.scale
-        values += self.zero
+        values = raw.astype(self.dtype)
+        if self.scale != 1:
+            values *= self.dtype.type(self.scale)
+        if self.zero != 0:
+            values += self.dtype.type(self.zero)
         if self.blank is not None:
             values[raw == self.blank] = np.nan
-        return values.astype(self.dtype, copy=False)
+        return values
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ __all__ = [
     'COLORS',
     'HEADER_SIZE',
     'SERHeader',
+    'ticks_to_iso',
     'ticks_to_time',
     'time_to_ticks',
 ]
@@ -57,17 +58,8 @@ class SERHeader:
     """
     The fields of a SER header, as they stand in the file.
 
-    Attributes
+    Parameters
     ----------
-    lu_id : int
-        Identifier of the Lumenera camera series; 0 in almost every file.
-
-    color_id : int
-        0 mono, 8-11 Bayer, 16-19 CMY, 100 RGB, 101 BGR.
-
-    little_endian : int
-        The byte-order flag. Its meaning is disputed, see `SERFile`.
-
     width, height : int
         Pixels of a frame.
 
@@ -77,11 +69,27 @@ class SERHeader:
     frame_count : int
         Frames that the header promises.
 
+    color_id : int
+        0 mono, 8-11 Bayer, 16-19 CMY, 100 RGB, 101 BGR.
+
+    little_endian : int
+        The byte-order flag. Its meaning is disputed, see `SERFile`.
+
     observer, instrument, telescope : str
         Names, at most 40 bytes each.
 
     local_ticks, utc_ticks : int
         Start of the recording in units of 100 ns since 0001-01-01.
+
+    lu_id : int
+        Identifier of the Lumenera camera series; 0 in almost every file.
+
+    Examples
+    --------
+    >>> from astroflat.io import SERHeader
+    >>> header = SERHeader(width=640, height=480, bit_depth=12, frame_count=100)
+    >>> len(header.pack()), header.frame_bytes, header.color
+    (178, 614400, 'mono')
     """
 
     width: int
@@ -249,6 +257,29 @@ def _field(text: str, name: str) -> bytes:
         msg = f'{name} has {len(raw)} bytes, a SER header holds 40; shorten {text!r}'
         raise ValueError(msg)
     return raw.ljust(40, b'\0')
+
+
+def ticks_to_iso(ticks: int) -> str | None:
+    """
+    Write a time stamp as text.
+
+    Parameters
+    ----------
+    ticks : int
+        Units of 100 ns since 0001-01-01T00:00:00.
+
+    Returns
+    -------
+    text : str or None
+        ISO 8601 with seven decimals; `None` if it is no date.
+    """
+    if not 0 < ticks < _LAST_TICK:
+        return None
+    days, rest = divmod(int(ticks), _TICKS_PER_DAY)
+    seconds, fraction = divmod(rest, 10_000_000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f'{_FIRST_DAY + days}T{hour:02d}:{minute:02d}:{second:02d}.{fraction:07d}'
 
 
 def ticks_to_time(ticks: Any, *, scale: Literal['utc', 'local'] = 'utc') -> Time:

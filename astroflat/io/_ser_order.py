@@ -27,7 +27,7 @@ class ByteOrderEvidence:
     """
     Why the samples of a SER video are read in one byte order.
 
-    Attributes
+    Parameters
     ----------
     order : {'little', 'big'}
         The order used.
@@ -48,6 +48,17 @@ class ByteOrderEvidence:
 
     max_little, max_big : int
         The largest sample read in either order; -1 if not measured.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> from astroflat.io import SERFile, write_ser
+    >>> path = os.path.join(tempfile.mkdtemp(), 'sun.ser')
+    >>> write_ser(path, np.arange(600, dtype='u2').reshape(1, 20, 30), flag='standard')
+    >>> with SERFile(path) as video:
+    ...     evidence = video.byteorder_evidence
+    >>> evidence.order, evidence.declared, evidence.decided_by
+    ('little', 'big', 'roughness')
     """
 
     order: Literal['little', 'big']

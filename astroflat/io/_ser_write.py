@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -114,19 +115,21 @@ def write_ser(
     if color is not None and color not in COLORS.values():
         msg = f'color must be one of {list(COLORS.values())}, not {color!r}'
         raise ValueError(msg)
-    source, items = _open(frames)
-    names = {
-        name: getattr(source, name, '') if value is None else value
-        for name, value in (
-            ('observer', observer),
-            ('instrument', instrument),
-            ('telescope', telescope),
-        )
-    }
-    if times is None:
-        times = getattr(source, 'times', None)
-    ticks = None if times is None or times is False else time_to_ticks(times).ravel()
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    with ExitStack() as context:
+        source, items = _open(frames, context)
+        names = {
+            name: getattr(source, name, '') if value is None else value
+            for name, value in (
+                ('observer', observer),
+                ('instrument', instrument),
+                ('telescope', telescope),
+            )
+        }
+        if times is None:
+            times = getattr(source, 'times', None)
+        known = times is not None and times is not False
+        ticks = time_to_ticks(times).ravel() if known else None
+        temporary = context.enter_context(atomic_path(path, overwrite=overwrite))
         first, items = _peek(items)
         header = _header(
             first,
@@ -138,8 +141,7 @@ def write_ser(
         samples = _Samples(header, byteorder, rounding=rounding)
         with temporary.open('wb') as stream:
             stream.write(bytes(HEADER_SIZE))
-            n = _write_frames(stream, items, samples)
-            header = header.replace(frame_count=n)
+            header = header.replace(frame_count=_write_frames(stream, items, samples))
             header = _write_times(stream, header, ticks, start_local)
             stream.seek(0)
             stream.write(header.pack())
@@ -206,12 +208,13 @@ class _Samples:
         return np.clip(rounded, 0, self._limit).astype(self.header.dtype)
 
 
-def _open(frames: Any) -> tuple[Any, Iterable]:
+def _open(frames: Any, context: ExitStack) -> tuple[Any, Iterable]:
     """Return the object that may know colour and times, and the frames."""
-    if isinstance(frames, (str, os.PathLike)):
+    listed = isinstance(frames, (list, tuple)) and len(frames) > 0
+    if isinstance(frames[0] if listed else frames, (str, os.PathLike)):
         from astroflat.io.frames import open_frames
 
-        frames = open_frames(frames)
+        frames = context.enter_context(open_frames(frames))
     if hasattr(frames, 'uncertainty') or getattr(frames, 'ndim', 3) == 2:
         array = _array(frames)
         return None, array[None] if array.ndim == 2 else array

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from astroflat.io._ser_header import ticks_to_iso
 from astroflat.io._sources import FrameSource
 from astroflat.io.ser import SERFile
 
@@ -92,16 +93,13 @@ def ser_header(video: SERFile, frame: int | None = None) -> dict[str, Any]:
         header['BAYERPAT'] = video.color
     header['BITDEPTH'] = video.bit_depth
     header['SERORDER'] = video.byteorder
-    time = video.start_utc
+    ticks = video.header.utc_ticks
     if frame is not None:
         header['SERFRAME'] = frame
-        ticks = video.timestamps
-        if ticks is not None and ticks[frame] > 0:
-            from astroflat.io._ser_header import ticks_to_time
-
-            time = ticks_to_time(ticks[frame])
-    if time is not None and not time.masked:
-        time.precision = 7
-        header['DATE-OBS'] = time.isot
+        trailer = video.timestamps
+        if trailer is not None and ticks_to_iso(trailer[frame]):
+            ticks = trailer[frame]
+    if date := ticks_to_iso(ticks):
+        header['DATE-OBS'] = date
         header['TIMESYS'] = 'UTC'
     return header
