@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from astroflat.io._damage import reading
 from astroflat.io._warn import warn_user
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from astropy.io import fits
     from astropy.nddata import CCDData
 
@@ -62,7 +66,7 @@ def read_fits(
     from astropy.io.fits.verify import VerifyWarning
     from astropy.wcs import FITSFixedWarning
 
-    name = name or os.path.basename(os.fspath(source))  # noqa: PTH119
+    name = name or Path(source).name
     with reading(name, 'FITS'), warnings.catch_warnings():
         # Dates brought into another form, cards with lower-case letters:
         # nothing that the reader of an image can or should act on.
@@ -82,22 +86,26 @@ def _read(
 
     index, primary, bunit, own = _choose(source, ext, name)
     unit = _parse_unit(bunit, name)
-    ccd = fits_ccddata_reader(
-        _opened(source),
-        hdu=index,
-        # CCDData insists on a unit; that it was not known is told in extras.
-        unit=None if _is_readable(bunit) else unit or u.dimensionless_unscaled,
-        hdu_mask='MASK' if own else None,
-        hdu_uncertainty='UNCERT' if own else None,
-        hdu_psf='PSFIMAGE' if own else None,
-        memmap=False,
-    )
+    with _opened(source) as file:
+        ccd = fits_ccddata_reader(
+            file,
+            hdu=index,
+            # CCDData insists on a unit; that it was not known is told in extras.
+            unit=None if _is_readable(bunit) else unit or u.dimensionless_unscaled,
+            hdu_mask='MASK' if own else None,
+            hdu_uncertainty='UNCERT' if own else None,
+            hdu_psf='PSFIMAGE' if own else None,
+            memmap=False,
+        )
     return _parts(ccd, primary, unit, name)
 
 
-def _opened(source: Any) -> Any:
-    """Return a path, or a new file over bytes in memory."""
-    return BytesIO(source) if isinstance(source, bytes) else source
+@contextmanager
+def _opened(source: Any) -> Iterator[BinaryIO]:
+    """Open a file, or bytes in memory, and close it whatever happens."""
+    # astropy leaves a file open when it raises over its content.
+    with BytesIO(source) if isinstance(source, bytes) else Path(source).open('rb') as f:
+        yield f
 
 
 def _choose(
@@ -106,7 +114,7 @@ def _choose(
     """Return the index of the HDU, the primary header, unit and whether it is first."""
     from astropy.io import fits
 
-    with fits.open(_opened(source)) as hdus:
+    with _opened(source) as file, fits.open(file) as hdus:
         images = [
             i
             for i, hdu in enumerate(hdus)
@@ -240,7 +248,6 @@ def write_fits(path: str | os.PathLike, ccd: CCDData, *, unit_known: bool) -> No
         `False` leaves out BUNIT.
     """
     import gzip
-    from pathlib import Path
 
     hdus = _planes_first(ccd).to_hdu()
     header = hdus[0].header

@@ -21,7 +21,7 @@ from astroflat.io._damage import check_promise, reading
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ['decode_png16', 'encode_png16', 'is_png16_colour']
+__all__ = ['decode_png16', 'encode_png16', 'is_png16_colour', 'verify_png']
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _CHANNELS = {2: 3, 6: 4}
@@ -66,6 +66,25 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, memoryview]]:
         start = end
     msg = f'{name!r} is truncated: it ends inside a chunk'
     raise ImageFormatError(msg)
+
+
+def verify_png(path: str | os.PathLike) -> None:
+    """
+    Read a PNG file through and check that it is whole.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Raises
+    ------
+    ImageFormatError
+        If it is truncated or a checksum is wrong; Pillow looks at neither.
+    """
+    path = Path(path)
+    for _ in _chunks(path.read_bytes(), path.name):
+        pass
 
 
 def decode_png16(path: str | os.PathLike) -> np.ndarray:

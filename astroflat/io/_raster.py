@@ -47,10 +47,10 @@ def read_png(
         ``unit`` and ``wcs``, where the header has them.
     """
     from astroflat.io._cards import header_extras, parse_description
-    from astroflat.io._png16 import decode_png16, is_png16_colour
+    from astroflat.io._png16 import decode_png16, is_png16_colour, verify_png
 
-    image = _open(path, 'PNG')
-    with image:
+    verify_png(path)
+    with _open(path, 'PNG') as image:
         if is_png16_colour(path):
             # Pillow would silently drop the lower byte of each sample.
             data = decode_png16(path)
@@ -103,8 +103,14 @@ def _open(path: Path, kind: str) -> Image:
         # 100 megapixels are an ordinary camera, not an attack.
         warnings.simplefilter('ignore', Image.DecompressionBombWarning)
         image = Image.open(path, formats=[kind])
-        n_bytes = image.width * image.height * len(image.getbands())
-        check_promise(n_bytes // 8, path.stat().st_size, path.name, compressed=True)
+        try:
+            # One bit per sample is the least that the file can mean.
+            n_bytes = -(-image.width * image.height * len(image.getbands()) // 8)
+            size = path.stat().st_size
+            check_promise(n_bytes, size, path.name, compressed=True)
+        except ImageFormatError:
+            image.close()
+            raise
         return image
 
 

@@ -83,7 +83,8 @@ def _page(tif: TiffFile, ext: int | None, name: str) -> TiffPage:
 def _check_size(page: TiffPage, tif: TiffFile, name: str) -> None:
     """Refuse a header that promises more pixels than the file can hold."""
     size = tif.filehandle.size
-    check_promise(page.nbytes, size, name, compressed=page.compression != 1)
+    n_bytes = -(-page.size * page.bitspersample // 8)
+    check_promise(n_bytes, size, name, compressed=page.compression != 1)
     ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if max(ends) > size:
         msg = f'{name!r} is truncated: its pixels end after the end of the file'
