@@ -164,7 +164,9 @@ def header_from_cards(cards: Iterable[tuple[str, Any, str]]) -> fits.Header:
 
     header = fits.Header()
     for name, value, comment in cards:
-        name = _ascii(str(name)).strip().upper()
+        name = _ascii(str(name)).strip()
+        # Longer names go by the HIERARCH convention, which keeps their letters.
+        name = name.upper() if len(name) <= 8 else name
         if name in {'HISTORY', 'COMMENT', ''}:
             header.append(fits.Card(name, _ascii(str(value or comment))), end=True)
         elif not _is_structure(name):
