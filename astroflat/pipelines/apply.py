@@ -147,14 +147,15 @@ def correct_frames(
             total=len(stack),
             description='correct',
         )
-        write = _write_ser if output.suffix.lower() == '.ser' else _write_cube
         if output.suffix.lower() not in ('.ser', '.fits', '.fit'):
             msg = (
                 f'output {output.name!r} must end in .ser or .fits '
                 'for a video or a cube'
             )
             raise ValueError(msg)
-        return write(stack, results, output, dtype, overwrite)
+        if output.suffix.lower() == '.ser':
+            return _write_ser(stack, results, output, overwrite)
+        return _write_cube(stack, results, output, dtype, overwrite)
 
 
 def _as_model(solution: Any) -> DegradationModel:
@@ -303,9 +304,7 @@ def _round_to(values: np.ndarray, dtype: np.dtype, top: int) -> tuple:
     return rounded.astype(dtype), clipped
 
 
-def _write_ser(
-    stack: Any, results: Any, output: Path, dtype: Dtype, overwrite: bool
-) -> ApplyReport:
+def _write_ser(stack: Any, results: Any, output: Path, overwrite: bool) -> ApplyReport:
     """Write corrected frames as a SER video of the same depth."""
     from astroflat.io import write_ser
 

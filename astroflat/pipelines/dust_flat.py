@@ -73,7 +73,7 @@ class DustFlatOptions:
     detection: dict[str, Any] = field(default_factory=dict)
     margin: float = 2.0
     feather: float = 2.0
-    inpainter: Any = 'auto'
+    inpainter: Any = 'gp'
     match: str | None = None
 
 
@@ -171,7 +171,7 @@ def dust_flat(
     frame = unpack(observed, ndim=(2, 3))
     planes = split_planes(np.where(frame.bad, np.nan, frame.data), color)
     sigma = _sigma_planes(frame, color)
-    detection = _detect(planes, sigma, mask, options, frame, color, store)
+    detection = _detect(planes, sigma, mask, options, frame, color)
     weight = _weight(detection, options)
     fill = _filler(options)
     clean = store.run(
@@ -179,7 +179,7 @@ def dust_flat(
         (options.margin, options.feather, repr(options.inpainter), options.match),
         lambda: _fill(frame, planes, weight, fill, options),
     )
-    flat = _synthesize(frame, clean, weight, color)
+    flat = _synthesize(frame, clean, weight)
     report = _report(planes, sigma, weight, flat, detection, fill, observed)
     record(
         flat.meta,
@@ -244,7 +244,6 @@ def _detect(
     options: DustFlatOptions,
     frame: Any,
     color: str,
-    store: StageStore,
 ) -> DustDetection:
     """Find the dust in the mean of the planes, or take the user's mask."""
     from astroflat.dust import DustDetection, detect_dust
@@ -318,7 +317,7 @@ def _fill(
     )
 
 
-def _synthesize(frame: Any, clean: CCDData, weight: np.ndarray, color: str) -> CCDData:
+def _synthesize(frame: Any, clean: CCDData, weight: np.ndarray) -> CCDData:
     """Return the flat of all planes."""
     from astroflat.dust import synthetic_flat
 
@@ -362,7 +361,7 @@ def _judge(report: QualityReport) -> QualityReport:
     """Compare the numbers with the limits."""
     n = report.numbers
     if n['n_dust'] == 0:
-        return report.check(False, 'weak', 'no dust was found: the flat is 1')  # noqa: FBT003
+        return report.check(False, 'weak', 'no dust was found: the flat is 1')
     ratio = n['fill_percent'] / n['dust_percent'] if n['dust_percent'] else np.inf
     text = (
         f'the fill misses by {n["fill_percent"]:.2f} % where the truth is known; '

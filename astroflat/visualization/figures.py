@@ -119,7 +119,7 @@ def plot_image(
     """
     data = _plane(image)
     if limits is None:
-        limits = zscale(data)
+        limits = display_limits(data)
     artist = ax.imshow(
         _shrink(data),
         origin='lower',
@@ -137,25 +137,34 @@ def plot_image(
     return artist
 
 
-def zscale(data: np.ndarray) -> tuple[float, float]:
+def display_limits(data: np.ndarray) -> tuple[float, float]:
     """
-    Return the limits that the zscale algorithm gives for an image.
+    Return the values to show as black and white.
 
     Parameters
     ----------
     data : `~numpy.ndarray`
-        The image.
+        The image; NaN is ignored.
 
     Returns
     -------
     low, high : float
-        The limits; they differ even for a constant image.
+        Those of the zscale algorithm, widened to hold 96 % of the pixels: on
+        images without noise zscale alone shows two tones. They differ even
+        for a constant image.
     """
     from astropy.visualization import ZScaleInterval
 
     values = data[np.isfinite(data)]
-    low, high = ZScaleInterval().get_limits(values) if values.size else (0.0, 1.0)
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = ZScaleInterval().get_limits(values)
+    bottom, top = np.percentile(values, (1, 97))
+    low, high = min(low, bottom), max(high, top)
+    spread = values.max() - values.min()
+    if high - low < 0.02 * spread and bottom == top:
+        low, high = values.min(), values.max()
+    return (float(low), float(high)) if high > low else (low - 0.5, low + 0.5)
 
 
 def plot_dust_flat(solution: Any) -> Figure:
@@ -192,7 +201,7 @@ def plot_dust_flat(solution: Any) -> Figure:
     corrected = observed / flat
     figure = Figure(figsize=(13, 8), layout='constrained')
     axes = figure.subplots(2, 3)
-    limits = zscale(corrected)
+    limits = display_limits(corrected)
     plot_image(observed, ax=axes[0, 0], title='median, dust marked', limits=limits)
     _mark(axes[0, 0], solution.stages['detection'], observed.shape)
     depth = max(float(np.nanmax(np.abs(flat - 1))), 0.002)
@@ -211,19 +220,19 @@ def plot_dust_flat(solution: Any) -> Figure:
 
 
 def plot_comparison(
-    rows: list[tuple[str, list[tuple[str, Any]]]],
+    rows: list[tuple[str, list[tuple[str, Any, str]]]],
     *,
     lines: list[str] | None = None,
     title: str = '',
 ) -> Figure:
     """
-    Show images in rows, each with common limits, above lines of text.
+    Show images in rows above lines of text.
 
     Parameters
     ----------
     rows : list of tuple
-        For each row its name and the images with their titles. The limits
-        are those of the last image of the row.
+        For each row its name and its images: title, image and the name of a
+        group. The images of a group are shown with the limits of its last.
 
     lines : list of str, optional
         Text below the images, in a fixed-width font.
@@ -241,7 +250,8 @@ def plot_comparison(
     >>> import numpy as np
     >>> from astroflat.visualization import plot_comparison
     >>> image = np.random.default_rng(0).normal(size=(32, 32))
-    >>> figure = plot_comparison([('noise', [('before', image), ('after', image)])])
+    >>> row = [('before', image, 'sky'), ('after', image, 'sky')]
+    >>> figure = plot_comparison([('noise', row)])
     >>> len(figure.axes)
     2
     """
@@ -258,10 +268,10 @@ def plot_comparison(
     heights = [3.4] * len(rows) + ([0.19 * n_lines] if n_lines else [])
     grid = figure.add_gridspec(len(heights), width, height_ratios=heights)
     for i, (name, images) in enumerate(rows):
-        limits = zscale(_plane(images[-1][1]))
-        for j, (label, image) in enumerate(images):
+        limits = {group: display_limits(_plane(image)) for _, image, group in images}
+        for j, (label, image, group) in enumerate(images):
             ax = figure.add_subplot(grid[i, j])
-            plot_image(image, ax=ax, title=label, limits=limits)
+            plot_image(image, ax=ax, title=label, limits=limits[group])
             if j == 0:
                 ax.set_ylabel(name, fontsize=11)
     if n_lines:
@@ -333,7 +343,7 @@ def _draw_closeup(
         np.hstack([before, after]),
         ax=ax,
         title=f'deepest dust, at x = {x}, y = {y}: before and after',
-        limits=zscale(after),
+        limits=display_limits(after),
     )
     ax.set_xticks([])
     ax.set_yticks([])
