@@ -18,7 +18,7 @@ from astroflat._exceptions import ImageFormatError
 from astroflat.io._bytes import Resources
 from astroflat.io._sources import ConcatSource, FrameSource, PlaneSource
 
-__all__ = ['Options', 'find_source', 'natural_key']
+__all__ = ['Options', 'file_kind', 'find_source', 'list_files', 'natural_key']
 
 # What counts as a frame when a folder is given; content decides afterwards.
 _SUFFIXES = {
@@ -183,9 +183,34 @@ def _from_collection(collection: Any, options: Options) -> FrameSource:
 
 def _from_path(source: str | os.PathLike, options: Options) -> FrameSource:
     """Open a file, a folder or a pattern."""
+    return _from_files(list_files(source), options)
+
+
+def list_files(source: str | os.PathLike) -> list[Path]:
+    """
+    Return the files that a path stands for.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A file, a folder with frames, or a pattern.
+
+    Returns
+    -------
+    files : list of `pathlib.Path`
+        In natural order; at least one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+
+    ValueError
+        If a folder has no frames, or frames of several kinds.
+    """
     path = Path(source).expanduser()
     if path.is_dir():
-        return _from_files(_frames_in(path), options)
+        return _frames_in(path)
     text = os.fspath(path)
     if not path.exists() and any(c in text for c in '*?['):
         names = glob.glob(text, recursive=True)  # noqa: PTH207
@@ -193,8 +218,8 @@ def _from_path(source: str | os.PathLike, options: Options) -> FrameSource:
         if not files:
             msg = f'no file matches {path.name!r}'
             raise FileNotFoundError(msg)
-        return _from_files(sorted(files, key=_path_key), options)
-    return _from_files([_existing(path)], options)
+        return sorted(files, key=_path_key)
+    return [_existing(path)]
 
 
 def _frames_in(folder: Path) -> list[Path]:

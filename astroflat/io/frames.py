@@ -283,6 +283,12 @@ class FrameStack:
         return array[list(self._frames)]
 
     @property
+    def bit_depth(self) -> int:
+        """The bits of a sample: those the video states, or those of its type."""
+        video = getattr(self._source, 'video', None)
+        return 8 * self.dtype.itemsize if video is None else video.bit_depth
+
+    @property
     def evidence(self) -> Any:
         """Why a SER video is read in its byte order; None for other sources."""
         video = getattr(self._source, 'video', None)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from astroflat._progress import progress
 from astroflat.degradation.model import DegradationModel
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
 __all__ = ['ApplyReport', 'correct_frames']
@@ -207,17 +207,20 @@ def _shifted(ccd: Any, offset: np.ndarray) -> Any:
 
 
 def _image_files(source: Any) -> list[Path] | None:
-    """Return the image files of a source, or None for a video or arrays."""
-    from astroflat.io import open_frames
+    """Return the files of a source of single images, or None for all others."""
+    from astroflat.io._resolve import file_kind, list_files
 
     if hasattr(source, 'files_filtered'):
         return [Path(p) for p in source.files_filtered(include_path=True)]
-    stack = open_frames(source)
-    with stack:
-        paths = getattr(stack, 'paths', None)
-    if not paths or len(paths) != len(stack):
+    items = [source] if isinstance(source, (str, os.PathLike)) else source
+    if not isinstance(items, (list, tuple)):
         return None
-    return [Path(p) for p in paths]
+    if not items or not all(isinstance(i, (str, os.PathLike)) for i in items):
+        return None
+    files = [file for item in items for file in list_files(item)]
+    if any(file_kind(file) in ('ser', 'video') for file in files):
+        return None
+    return files
 
 
 def _correct_files(
@@ -312,12 +315,11 @@ def _write_ser(stack: Any, results: Any, output: Path, overwrite: bool) -> Apply
     if kind.kind != 'u' or kind.itemsize > 2:
         msg = f'a SER video cannot hold {kind}; give an output that ends in .fits'
         raise ValueError(msg)
-    depth = getattr(stack, 'bit_depth', None) or 8 * kind.itemsize
     counts = np.zeros(2, int)
 
     def integers() -> Iterator[np.ndarray]:
         for values, masked in results:
-            frame, clipped = _round_to(values, kind, 2**depth - 1)
+            frame, clipped = _round_to(values, kind, 2**stack.bit_depth - 1)
             counts[:] += clipped, masked
             yield frame
 
@@ -325,7 +327,7 @@ def _write_ser(stack: Any, results: Any, output: Path, overwrite: bool) -> Apply
         output,
         integers(),
         color=stack.color,
-        bit_depth=depth,
+        bit_depth=stack.bit_depth,
         times=stack.times,
         overwrite=overwrite,
     )

@@ -23,7 +23,9 @@ def test_control_holes_are_copies():
     holes, forbidden = holes_and_forbidden()
     control = control_holes(holes, forbidden)
     assert not (control & forbidden).any()
-    sizes = [np.sort(np.bincount(ndimage.label(m)[0].ravel())[1:]) for m in (holes, control)]
+    sizes = [
+        np.sort(np.bincount(ndimage.label(m)[0].ravel())[1:]) for m in (holes, control)
+    ]
     assert np.array_equal(*sizes)
     assert np.array_equal(control, control_holes(holes, forbidden))
 

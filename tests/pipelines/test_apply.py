@@ -1,0 +1,190 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Tests of the correction of videos and folders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.time import Time
+
+import astroflat as af
+from astroflat.io import SERFile, read_image, write_ser
+
+SHAPE = (24, 30)
+
+
+def make_flat(seed=0):
+    """Return a flat between 0.5 and 1 that is 1 in its left half."""
+    flat = np.random.default_rng(seed).uniform(0.5, 1, SHAPE).astype('f4')
+    flat[:, :15] = 1
+    return flat
+
+
+def make_frames(n=7, top=1500, seed=1):
+    """Return integer frames."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(100, top, (n, *SHAPE)).astype('u2')
+
+
+def expected(frames, flat, bias=0.0):
+    """Correct in double precision, rounding to the nearest integer."""
+    return np.rint((frames - np.float64(bias)) / flat + bias)
+
+
+def test_video(tmp_path):
+    """Every frame of a video is corrected; depth and times are kept."""
+    frames, flat = make_frames(), make_flat()
+    times = Time('2025-06-01T12:00:00') + np.arange(7) * u.s
+    write_ser(tmp_path / 'a.ser', frames, bit_depth=12, times=times)
+    report = af.correct_frames(tmp_path / 'a.ser', flat, tmp_path / 'b.ser')
+    with SERFile(tmp_path / 'b.ser') as video:
+        assert video.bit_depth == 12
+        assert abs((video.times - times).sec).max() < 1e-6
+    with af.open_frames(tmp_path / 'b.ser') as stack:
+        result = np.array([stack[i] for i in range(7)])
+    assert np.abs(result - expected(frames, flat)).max() <= 1
+    assert np.array_equal(result[..., :15], frames[..., :15])
+    assert report.n_frames == 7
+    assert report.n_clipped == report.n_masked == 0
+
+
+def test_clipping_is_counted(tmp_path):
+    """Samples beyond the depth are set to its top and counted."""
+    frames = np.full((3, *SHAPE), 4000, 'u2')
+    flat = np.ones(SHAPE)
+    flat[2, 3:8] = 0.5
+    write_ser(tmp_path / 'a.ser', frames, bit_depth=12)
+    report = af.correct_frames(tmp_path / 'a.ser', flat, tmp_path / 'b.ser')
+    assert report.n_clipped == 15
+    stack = af.open_frames(tmp_path / 'b.ser')
+    assert (stack[0][2, 3:8] == 4095).all()
+    assert stack[0].sum() == 4000 * 24 * 30 + 5 * 95
+
+
+def test_bias_is_restored(tmp_path):
+    """The pedestal goes before the division and comes back after it."""
+    frames, flat = make_frames(), make_flat()
+    af.correct_frames(
+        frames,
+        flat,
+        tmp_path / 'b.ser',
+        bias=np.full(SHAPE, 80.0),
+        restore_bias=True,
+    )
+    result = af.open_frames(tmp_path / 'b.ser')[2]
+    assert np.abs(result - expected(frames, flat, 80)[2]).max() <= 1
+
+
+def test_cube(tmp_path):
+    """Frames are written to a cube as a stream, floating point unrounded."""
+    frames = make_frames().astype('f4')
+    flat = make_flat()
+    af.correct_frames(frames, flat, tmp_path / 'b.fits')
+    data = fits.getdata(tmp_path / 'b.fits')
+    assert data.shape == frames.shape
+    assert np.allclose(data, frames / flat, rtol=1e-6)
+
+
+def test_integer_cube(tmp_path):
+    """An integer cube keeps its type."""
+    frames, flat = make_frames(top=30000), make_flat()
+    af.correct_frames(frames, flat, tmp_path / 'b.fits')
+    data = fits.getdata(tmp_path / 'b.fits')
+    assert data.dtype == np.uint16
+    assert np.abs(data - expected(frames, flat)).max() <= 1
+
+
+def test_uncorrected_pixels_are_counted(tmp_path):
+    """Where the flat is unknown the sample stays and is counted."""
+    frames = make_frames(n=2)
+    flat = np.ones(SHAPE)
+    flat[1, 1] = 0
+    report = af.correct_frames(frames, flat, tmp_path / 'b.ser')
+    assert report.n_masked == 2
+    assert af.open_frames(tmp_path / 'b.ser')[0][1, 1] == frames[0, 1, 1]
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Return a folder with three frames with headers."""
+    folder = tmp_path / 'night'
+    folder.mkdir()
+    for i, frame in enumerate(make_frames(n=3)):
+        ccd = CCDData(frame, unit='adu', meta={'OBJECT': 'M57', 'EXPTIME': 30.0})
+        ccd.write(folder / f'light_{i}.fits')
+    return folder
+
+
+@pytest.mark.parametrize('dtype', ['keep', 'float32'])
+def test_folder(night, tmp_path, dtype):
+    """Files keep their names and headers, and their type if asked."""
+    flat = make_flat()
+    report = af.correct_frames(night, flat, tmp_path / 'out', dtype=dtype)
+    assert report.n_frames == 3
+    names = [p.name for p in report.paths]
+    assert names == ['light_0.fits', 'light_1.fits', 'light_2.fits']
+    for i, frame in enumerate(make_frames(n=3)):
+        path = tmp_path / 'out' / f'light_{i}.fits'
+        data = read_image(path)[0]
+        header = fits.getheader(path)
+        assert header['OBJECT'] == 'M57'
+        assert header['AFMETH'] == 'correct'
+        if dtype == 'keep':
+            assert data.dtype == np.uint16
+            assert np.abs(data - expected(frame, flat)).max() <= 1
+        else:
+            assert data.dtype == np.float32
+            assert np.allclose(data, frame / flat, rtol=1e-6)
+
+
+def test_originals_are_safe(night, tmp_path):
+    """Neither the input's own folder nor existing files are overwritten."""
+    flat = make_flat()
+    before = {p.name: p.read_bytes() for p in night.iterdir()}
+    with pytest.raises(FileExistsError, match='another folder'):
+        af.correct_frames(night, flat, night)
+    af.correct_frames(night, flat, tmp_path / 'out')
+    (tmp_path / 'out' / 'light_0.fits').unlink()
+    with pytest.raises(FileExistsError, match='overwrite'):
+        af.correct_frames(night, flat, tmp_path / 'out')
+    assert not (tmp_path / 'out' / 'light_0.fits').exists()
+    assert before == {p.name: p.read_bytes() for p in night.iterdir()}
+
+
+@pytest.mark.parametrize('threads', [1, 2, 4])
+def test_threads(tmp_path, threads):
+    """The order of the frames does not depend on the threads."""
+    frames, flat = make_frames(n=23), make_flat()
+    af.correct_frames(frames, flat, tmp_path / 'b.fits', n_threads=threads)
+    assert np.abs(fits.getdata(tmp_path / 'b.fits') - expected(frames, flat)).max() <= 1
+
+
+def test_colour_video(tmp_path):
+    """A colour video is corrected in every channel."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(10, 120, (4, *SHAPE, 3)).astype('u1')
+    flat = make_flat()
+    write_ser(tmp_path / 'a.ser', frames, color='RGB')
+    af.correct_frames(tmp_path / 'a.ser', flat, tmp_path / 'b.ser')
+    result = af.open_frames(tmp_path / 'b.ser')[3]
+    wanted = np.rint(frames[3] / np.float64(flat)[..., None])
+    assert np.abs(result - wanted).max() <= 1
+
+
+def test_wrong_flat_leaves_nothing(tmp_path):
+    """A flat of another size is refused and no file is left."""
+    with pytest.raises(ValueError, match='flat has the shape'):
+        af.correct_frames(make_frames(), np.ones((3, 4)), tmp_path / 'b.ser')
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_output(tmp_path):
+    """A video needs the name of a video or cube; floats do not fit SER."""
+    with pytest.raises(ValueError, match=r'must end in .ser or .fits'):
+        af.correct_frames(make_frames(), make_flat(), tmp_path / 'b.tif')
+    with pytest.raises(ValueError, match='cannot hold float32'):
+        frames = make_frames().astype('f4')
+        af.correct_frames(frames, make_flat(), tmp_path / 'b.ser')
