@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except _EXPECTED as error:
             if args.traceback:
                 raise
-            print(f'astroflat: error: {error}', file=sys.stderr)
+            # Functions speak of arguments, commands of options.
+            text = str(error).replace('overwrite=True', '--overwrite')
+            print(f'astroflat: error: {text}', file=sys.stderr)
             return 1
 
 

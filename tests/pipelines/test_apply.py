@@ -185,6 +185,6 @@ def test_wrong_output(tmp_path):
     """A video needs the name of a video or cube; floats do not fit SER."""
     with pytest.raises(ValueError, match=r'must end in .ser or .fits'):
         af.correct_frames(make_frames(), make_flat(), tmp_path / 'b.tif')
+    frames = make_frames().astype('f4')
     with pytest.raises(ValueError, match='cannot hold float32'):
-        frames = make_frames().astype('f4')
         af.correct_frames(frames, make_flat(), tmp_path / 'b.ser')

@@ -17,6 +17,7 @@ class Counter:
         self.calls = 0
 
     def __call__(self):
+        """Make an image."""
         self.calls += 1
         data = np.random.default_rng(0).normal(size=(5, 6)).astype('f4')
         return CCDData(
