@@ -123,11 +123,26 @@ def _decode(page: TiffPage, path: Path) -> np.ndarray:
     except ValueError as error:
         if 'imagecodecs' not in str(error):
             raise
-        msg = (
-            f'{path.name!r} is compressed with {page.compression.name}; '
-            'save it uncompressed or with ZIP, or install the package imagecodecs'
-        )
-        raise ImageFormatError(msg) from error
+        data = _by_pillow(page, path)
+        if data is None:
+            msg = (
+                f'{path.name!r} is compressed with {page.compression.name}; '
+                'save it uncompressed or with ZIP, or install the package imagecodecs'
+            )
+            raise ImageFormatError(msg) from error
+        return data
+
+
+def _by_pillow(page: TiffPage, path: Path) -> np.ndarray | None:
+    """Decode LZW and the like, where Pillow keeps all bits."""
+    from PIL import Image
+
+    with Image.open(path, formats=['TIFF']) as image:
+        image.seek(page.index)
+        data = np.asarray(image)
+    # Of colours with 16 bits Pillow keeps 8, without a word.
+    exact = data.shape == page.shape and data.dtype.itemsize == page.dtype.itemsize
+    return data if exact and data.dtype.kind == page.dtype.kind else None
 
 
 def _without_alpha(data: np.ndarray, name: str) -> np.ndarray:

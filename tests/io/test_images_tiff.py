@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tifffile
@@ -100,17 +102,31 @@ def test_pages(tmp_path):
         read_image(path, ext=3)
 
 
+@pytest.mark.parametrize('bits', [8, 16])
+def test_lzw(tmp_path, bits):
+    """Grey of 8 and 16 bits and colour of 8 bits compressed with LZW are read."""
+    data = (GREY >> (16 - bits)).astype(f'u{bits // 8}')
+    Image.fromarray(data).save(tmp_path / 'a.tif', compression='tiff_lzw')
+    assert np.array_equal(read_image(tmp_path / 'a.tif').data, data)
+    colour = (COLOUR >> 8).astype(np.uint8)
+    Image.fromarray(colour).save(tmp_path / 'b.tif', compression='tiff_lzw')
+    assert np.array_equal(read_image(tmp_path / 'b.tif').data, colour)
+
+
 def test_unsupported_compression_names_the_remedy(tmp_path):
-    """LZW needs a package; the error says which, or the image is read."""
-    image = Image.fromarray((GREY >> 8).astype(np.uint8))
-    image.save(tmp_path / 'a.tif', compression='tiff_lzw')
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        with pytest.raises(ImageFormatError, match='imagecodecs'):
-            read_image(tmp_path / 'a.tif')
-    else:
-        assert np.array_equal(read_image(tmp_path / 'a.tif').data, GREY >> 8)
+    """What cannot be decoded exactly is an error that says what to install."""
+    pytest.importorskip('PIL')
+    if importlib.util.find_spec('imagecodecs'):
+        pytest.skip('imagecodecs decodes it')
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, COLOUR, photometric='rgb', compression='zlib')
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].tags['Compression'].valueoffset
+    content[offset : offset + 2] = (5).to_bytes(2, 'little')
+    path.write_bytes(bytes(content))
+    with pytest.raises(ImageFormatError, match=r'imagecodecs|LZW|decod'):
+        read_image(path)
 
 
 def test_orientation_is_reported_not_applied(tmp_path):
