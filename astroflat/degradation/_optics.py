@@ -117,8 +117,9 @@ def mote_from_optics(
     -----
     The light lost is the area of the particle over that of the lit ring of
     the cone, :math:`p^2 / \bigl(4 R^2 (1 - h^2)\bigr)` with the diameter p of
-    the particle, the radius R of the cone and the obstruction h; at most the
-    opacity. Diffraction spreads the shadow without changing its sum.
+    the particle, the radius R of the cone and the obstruction h. Diffraction
+    spreads the shadow without changing its sum. A particle that is larger
+    than the cone stops all the light in the middle of its shadow.
 
     Examples
     --------
@@ -137,11 +138,10 @@ def mote_from_optics(
     edge = optics.edge_radius(distance, particle)
     size = 0.5 * particle / optics.pixel_size
     lit = radius * radius * (1.0 - optics.obstruction**2)
-    # `mote` spreads `depth` over the part of the particle that fits the cone.
-    covered = min(size, radius) ** 2 * min(1.0, (min(edge, radius) / edge) ** 2)
-    depth = opacity * min(1.0, covered / lit)
+    # `mote` covers the cone with a disc of `edge`: thin it to keep the light lost.
+    covered = (size / edge * min(edge, radius)) ** 2
     return {
-        'depth': depth,
+        'depth': opacity * covered / lit,
         'radius': radius,
         'edge': edge,
         'hole': optics.obstruction,

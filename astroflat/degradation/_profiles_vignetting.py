@@ -261,7 +261,7 @@ def _half_angles(
     """Chord times distance, half opening angles, and the distance used."""
     total, difference = radius + other, radius - other
     # Two equal circles with one centre have no segments: step off it a little.
-    distance = xp.clip(distance / total, 1e-6, None) * total
+    distance = xp.clip(distance / total, 1e-9, None) * total
     square, power = distance * distance, total * difference
     heron = (total * total - square) * (square - difference * difference)
     chord = xp.sqrt(xp.clip(heron, 0.0, None))

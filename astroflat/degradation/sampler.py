@@ -287,7 +287,7 @@ def _row(kind: str, model: PixelModel, shape: tuple[int, int]) -> tuple:
         values.get('y_0', math.nan),
         _radius(model),
         _amplitude(model, component, shape),
-        json.dumps({name: float(f'{value:.9g}') for name, value in values.items()}),
+        json.dumps({name: float(f'{value:.12g}') for name, value in values.items()}),
     )
 
 
