@@ -37,7 +37,7 @@ class WriteReport:
     """
     What was written, and what was lost on the way.
 
-    Attributes
+    Parameters
     ----------
     path : str
         The file.

@@ -36,7 +36,7 @@ class ImageFile(NamedTuple):
     """
     What `read_image` returns.
 
-    Attributes
+    Parameters
     ----------
     data : `~numpy.ndarray`
         The samples as they are stored, native byte order, ``(ny, nx)`` or
@@ -49,6 +49,17 @@ class ImageFile(NamedTuple):
         ``mask`` (bool, True is bad), ``uncertainty`` (an
         `~astropy.nddata.NDUncertainty`), ``unit``, ``wcs`` and ``psf``: those
         that the file has.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from astroflat.io import read_image, write_image
+    >>> path = os.path.join(tempfile.mkdtemp(), 'frame.xisf')
+    >>> _ = write_image(np.zeros((2, 3), dtype='u2'), path)
+    >>> data, meta, extras = read_image(path)
+    >>> data.shape, len(meta), extras
+    ((2, 3), 0, {})
     """
 
     data: np.ndarray
