@@ -72,6 +72,7 @@ def read_fits(
         # nothing that the reader of an image can or should act on.
         warnings.simplefilter('ignore', FITSFixedWarning)
         warnings.simplefilter('ignore', VerifyWarning)
+        warnings.filterwarnings('ignore', message='The following header keyword is')
         # A truncated file is an error here, not a warning and garbage.
         warnings.filterwarnings('error', message='.*truncated')
         return _read(source, ext, name)
@@ -158,9 +159,12 @@ def _parse_unit(text: Any, name: str) -> Any:
 def _is_readable(text: Any) -> bool:
     """Tell whether CCDData's reader understands a BUNIT card by itself."""
     from astropy import units as u
+    from astropy.nddata import CCDData
 
     if not isinstance(text, str) or not text.strip():
         return False
+    if text in CCDData.known_invalid_fits_unit_strings:
+        return True
     try:
         u.Unit('adu' if text.strip().lower() == 'adu' else text)
     except ValueError:
