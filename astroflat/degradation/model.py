@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -227,7 +228,8 @@ def _field(
     if callable(value):
         value = _evaluate(value, frame.shape, name)
     dtype = frame.data.dtype
-    if np.ndim(getattr(value, 'data', value)) == 0 and not isinstance(value, str):
+    is_path = isinstance(value, (str, os.PathLike))
+    if not is_path and np.ndim(getattr(value, 'data', value)) == 0:
         number = u.Quantity(value, unit).value if hasattr(value, 'unit') else value
         return Field(dtype.type(1 if normalize else number))
     part = unpack(value, name=name, ndim=(2, 3))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ccdproc
 import numpy as np
 import pytest
@@ -316,3 +318,12 @@ def test_provenance():
     assert result.meta['AFMETH'] == 'correct'
     quiet = af.DegradationModel(1.0).correct(scene(), add_keyword=None)
     assert 'AFMETH' not in quiet.meta
+
+
+@pytest.mark.parametrize('kind', [str, Path])
+def test_path_as_field(tmp_path, kind):
+    """A flat may be the name of a file."""
+    flat = np.full(SHAPE, 0.5, 'f4')
+    CCDData(flat, unit='').write(tmp_path / 'flat.fits')
+    model = af.DegradationModel(kind(tmp_path / 'flat.fits'))
+    assert (model.correct(np.ones(SHAPE)) == 2).all()
