@@ -202,6 +202,7 @@ def quadratic(draw: Draw) -> list[PixelModel]:
 
 def moonlight(draw: Draw) -> list[PixelModel]:
     """Draw moonlight of 5 to 60 % of the sky, 15 to 90 degrees from the Moon."""
+    # Its mean is part of the sky, which the scene has already: zero in the middle.
     amplitude = draw.difficulty * draw.log_uniform(0.05, 0.6)
     separation = draw.log_uniform(15.0, 90.0)
     # The frame is 0.3 to 6 degrees across.
@@ -215,7 +216,8 @@ def moonlight(draw: Draw) -> list[PixelModel]:
             separation=separation,
             theta=draw.angle(),
             scale=scale,
-        )
+        ),
+        fields.LinearGradient2D(constant=-amplitude, x_0=x, y_0=y),
     ]
 
 

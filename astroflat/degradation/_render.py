@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from astroflat._arrays import n_threads, row_chunks
-from astroflat.degradation._fields_base import PixelModel
+from astroflat.degradation._fields_base import PixelModel, ShadowModel
 
 __all__ = ['box_slices', 'render_product', 'render_sum']
 
@@ -28,7 +28,7 @@ def render_product(
     shape : tuple of int
         Shape of the frame, ``(ny, nx)``.
     boxes : bool, optional
-        Evaluate a model that has a ``reach`` only within it.
+        Evaluate a shadow only within its reach.
 
     Returns
     -------
@@ -43,9 +43,9 @@ def render_product(
     >>> float(render_product([mote], (20, 20)).min().round(6))
     0.9
     """
-    models = list(models)
-    small = [model for model in models if boxes and hasattr(model, 'reach')]
-    wide = [model for model in models if not (boxes and hasattr(model, 'reach'))]
+    wide, small = [], []
+    for model in models:
+        (small if boxes and isinstance(model, ShadowModel) else wide).append(model)
     out = np.ones(shape, dtype=np.float32)
     _fill(out, wide, np.multiply)
     for model in small:

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astroflat._files import atomic_path
 
 if TYPE_CHECKING:
-    from astroflat.degradation.night import SimulatedNight
+    from astroflat.degradation._night_frames import SimulatedNight
 
 __all__ = ['write_night', 'write_truth']
 

@@ -26,12 +26,13 @@ from astroflat.degradation._fields_added import (
     Moonlight2D,
     QuadraticGradient2D,
 )
-from astroflat.degradation._fields_dust import DustFiber2D, DustMote2D, DustSpeck2D
+from astroflat.degradation._fields_dust import DustMote2D
 from astroflat.degradation._fields_noise import (
     BiasResidual2D,
     LineResponse2D,
     ResponseNoise2D,
 )
+from astroflat.degradation._fields_specks import DustFiber2D, DustSpeck2D
 from astroflat.degradation._fields_vignetting import (
     MechanicalVignetting2D,
     NaturalVignetting2D,

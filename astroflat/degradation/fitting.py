@@ -260,34 +260,12 @@ def _solve(
     """Fit ``(design @ linear) * model`` to values; give model and residuals."""
     from scipy.optimize import least_squares
 
-    free = [name for name in model.param_names if not model.fixed[name]]
-    column = [model.param_names.index(name) for name in free]
-    n = design.shape[1]
-    fixed = np.array(model.parameters)
-
-    def parts(p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        parameters = fixed.copy()
-        parameters[column] = p[n:]
-        return design @ p[:n], model.evaluate(x, y, *parameters), parameters
-
-    def residuals(p: np.ndarray) -> np.ndarray:
-        level, shape, _ = parts(p)
-        return level * shape - values
-
-    def jacobian(p: np.ndarray) -> np.ndarray:
-        level, shape, parameters = parts(p)
-        slopes = model.fit_deriv(x, y, *parameters)
-        inner = np.stack([slopes[index] for index in column], axis=1)
-        return np.hstack([design * shape[:, None], level[:, None] * inner])
-
-    start = np.concatenate(
-        [_linear(design, model(x, y), values), fixed[column]], dtype=float
-    )
-    low, high = _bounds(model, free, n)
+    problem = _Problem(model, design, x, y, values)
+    low, high = _bounds(model, problem.free, design.shape[1])
     result = least_squares(
-        residuals,
-        np.clip(start, low, high),
-        jac=jacobian,
+        problem.residuals,
+        np.clip(problem.start(), low, high),
+        jac=problem.jacobian,
         bounds=(low, high),
         x_scale='jac',
         max_nfev=max_iterations,
@@ -299,14 +277,53 @@ def _solve(
         msg = f'the fit did not converge: {result.message} Give a better start.'
         raise AstroflatError(msg)
     fitted = model.copy()
-    fitted.parameters = parts(result.x)[2]
-    fitted.meta['linear'] = result.x[:n]
-    return fitted, -residuals(result.x)
+    fitted.parameters = problem.parameters(result.x)
+    fitted.meta['linear'] = result.x[: design.shape[1]]
+    return fitted, -problem.residuals(result.x)
 
 
-def _linear(design: np.ndarray, shape: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Solve for the linear factor of a model that is held."""
-    return np.linalg.lstsq(design * shape[:, None], values, rcond=None)[0]
+class _Problem:
+    """Residuals and derivatives of a model times a linear factor."""
+
+    def __init__(
+        self,
+        model: PixelModel,
+        design: np.ndarray,
+        x: np.ndarray,
+        y: np.ndarray,
+        values: np.ndarray,
+    ) -> None:
+        self.model, self.design, self.values = model, design, values
+        self.x, self.y = x, y
+        self.free = [name for name in model.param_names if not model.fixed[name]]
+        self.column = [model.param_names.index(name) for name in self.free]
+        self.n = design.shape[1]
+
+    def start(self) -> np.ndarray:
+        """Solve for the linear factor of the model as it is."""
+        shape = self.model(self.x, self.y)[:, None]
+        linear = np.linalg.lstsq(self.design * shape, self.values, rcond=None)[0]
+        return np.concatenate([linear, self.model.parameters[self.column]])
+
+    def parameters(self, p: np.ndarray) -> np.ndarray:
+        """Give all parameters of the model, the fixed ones too."""
+        parameters = np.array(self.model.parameters)
+        parameters[self.column] = p[self.n :]
+        return parameters
+
+    def residuals(self, p: np.ndarray) -> np.ndarray:
+        """Give model minus values."""
+        shape = self.model.evaluate(self.x, self.y, *self.parameters(p))
+        return (self.design @ p[: self.n]) * shape - self.values
+
+    def jacobian(self, p: np.ndarray) -> np.ndarray:
+        """Give the derivatives of the residuals, one column per unknown."""
+        parameters = self.parameters(p)
+        shape = self.model.evaluate(self.x, self.y, *parameters)
+        slopes = self.model.fit_deriv(self.x, self.y, *parameters)
+        inner = np.stack([slopes[index] for index in self.column], axis=1)
+        level = (self.design @ p[: self.n])[:, None]
+        return np.hstack([self.design * shape[:, None], level * inner])
 
 
 def _bounds(

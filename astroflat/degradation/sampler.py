@@ -15,7 +15,7 @@ from astropy.table import QTable
 
 from astroflat.degradation import fields
 from astroflat.degradation._draws import DRAWS, Draw
-from astroflat.degradation._fields_base import PixelModel
+from astroflat.degradation._fields_base import PixelModel, ShadowModel
 from astroflat.degradation._optics import MoteOptics
 from astroflat.degradation._render import box_slices, render_product, render_sum
 
@@ -38,8 +38,6 @@ FieldKind = Literal[
 
 #: The kinds of artifacts that `sample_fields` knows.
 FIELD_KINDS: tuple[str, ...] = tuple(DRAWS)
-
-_DUST = (fields.DustMote2D, fields.DustSpeck2D, fields.DustFiber2D)
 
 # Deviation from 1 beyond which a pixel counts as under dust.
 _DUST_THRESHOLD = 0.002
@@ -196,8 +194,8 @@ def sample_fields(
     models = [model for _, model in drawn]
     factors = [model for model in models if isinstance(model, fields.MULTIPLIES)]
     terms = [model for model in models if not isinstance(model, fields.MULTIPLIES)]
-    dust = render_product((m for m in factors if isinstance(m, _DUST)), shape)
-    flat = render_product((m for m in factors if not isinstance(m, _DUST)), shape)
+    dust = render_product((m for m in factors if isinstance(m, ShadowModel)), shape)
+    flat = render_product((m for m in factors if not isinstance(m, ShadowModel)), shape)
     flat *= dust
     # Means of rows in float32 are exact enough and spare a pass in float64.
     scale = float(flat.mean(axis=1).mean(dtype=np.float64))
@@ -295,7 +293,7 @@ def _radius(model: PixelModel) -> float:
     """Radius of a shadow in pixels, NaN for what fills the frame."""
     if isinstance(model, fields.DustMote2D):
         return float(model.radius.value)
-    return model.reach if isinstance(model, _DUST) else math.nan
+    return model.reach if isinstance(model, ShadowModel) else math.nan
 
 
 def _amplitude(model: PixelModel, component: str, shape: tuple[int, int]) -> float:

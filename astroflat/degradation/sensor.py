@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 
 from astroflat._nddata import unpack
+from astroflat.degradation._add_noise import add_noise
 from astroflat.degradation._cameras import (
     CAMERAS,
     NOISE_LEVELS,
@@ -20,6 +19,7 @@ from astroflat.degradation._cameras import (
     NoiseLevel,
     get_camera,
 )
+from astroflat.degradation._detector import SensorPattern, add_cosmic_rays
 
 __all__ = [
     'CAMERAS',
@@ -37,66 +37,6 @@ __all__ = [
 # Above this mean the Poisson and the normal distribution differ by less than
 # a third of a percent of a standard deviation in skewness per electron noise.
 _NORMAL_ABOVE = 1000.0
-
-
-@dataclass(frozen=True)
-class SensorPattern:
-    """
-    What a detector adds in the same place of every frame.
-
-    Parameters
-    ----------
-    dark_rate : ndarray of float32
-        Dark current of every pixel in electrons per second, with hot pixels.
-    hot : ndarray of bool
-        True for the hot pixels.
-
-    Examples
-    --------
-    >>> from astroflat.degradation import SensorPattern
-    >>> pattern = SensorPattern.draw((100, 100), camera='dslr', rng=1)
-    >>> int(pattern.hot.sum())
-    10
-    """
-
-    dark_rate: np.ndarray
-    hot: np.ndarray
-
-    @classmethod
-    def draw(
-        cls,
-        shape: tuple[int, int],
-        *,
-        camera: Camera | str = 'cmos',
-        rng: np.random.Generator | int | None = None,
-    ) -> SensorPattern:
-        """
-        Draw the dark current of a detector.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Shape of the detector.
-        camera : Camera or str, optional
-            Camera or its name.
-        rng : `numpy.random.Generator`, int or None, optional
-            Source of random numbers.
-
-        Returns
-        -------
-        SensorPattern
-            Log-normal dark current (a spread of 0.3) and hot pixels of 20 to
-            2000 times the median.
-        """
-        camera, rng = get_camera(camera), np.random.default_rng(rng)
-        rate = np.exp(0.3 * rng.standard_normal(shape, dtype=np.float32))
-        rate *= np.float32(camera.dark_current)
-        n = round(camera.hot_fraction * rate.size)
-        place = rng.choice(rate.size, size=n, replace=False, shuffle=False)
-        rate.ravel()[place] *= np.exp(rng.uniform(math.log(20), math.log(2000), n))
-        hot = np.zeros(shape, dtype=bool)
-        hot.ravel()[place] = True
-        return cls(dark_rate=rate, hot=hot)
 
 
 def expose(
@@ -220,58 +160,6 @@ def shot_noise(expected: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
     return np.rint(noise, out=noise)
 
 
-def add_cosmic_rays(
-    electrons: np.ndarray, n: int, *, rng: np.random.Generator
-) -> np.ndarray:
-    """
-    Add cosmic rays to an image, in place.
-
-    Parameters
-    ----------
-    electrons : ndarray of float32
-        Electrons, changed.
-    n : int
-        Number of cosmic rays.
-    rng : `numpy.random.Generator`
-        Source of random numbers.
-
-    Returns
-    -------
-    ndarray of bool
-        True where a cosmic ray was added.
-
-    Notes
-    -----
-    A ray crosses the detector at a random angle and leaves its charge, 500 to
-    30000 electrons, along a straight track of 1 to some 40 pixels.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astroflat.degradation.sensor import add_cosmic_rays
-    >>> image = np.zeros((60, 60), dtype=np.float32)
-    >>> hit = add_cosmic_rays(image, 5, rng=np.random.default_rng(1))
-    >>> bool(np.array_equal(hit, image > 0))
-    True
-    """
-    hit = np.zeros(electrons.shape, dtype=bool)
-    ny, nx = electrons.shape
-    for _ in range(n):
-        # Isotropic rays through a thin plate: many short tracks, few long.
-        length = min(1.0 + 1.5 * abs(math.tan(rng.uniform(0.0, 1.54))), 40.0)
-        charge = math.exp(rng.uniform(math.log(500.0), math.log(30000.0)))
-        angle = rng.uniform(0.0, 2.0 * math.pi)
-        place = rng.uniform(-0.5, (ny - 0.5, nx - 0.5))
-        along = np.arange(0.0, length, 0.25)
-        y = np.rint(place[0] + along * math.sin(angle)).astype(int)
-        x = np.rint(place[1] + along * math.cos(angle)).astype(int)
-        inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-        y, x = y[inside], x[inside]
-        np.add.at(electrons, (y, x), np.float32(charge / along.size))
-        hit[y, x] = True
-    return hit
-
-
 def read_out(
     electrons: np.ndarray,
     *,
@@ -317,64 +205,6 @@ def read_out(
     signal += np.float32(camera.bias)
     np.clip(np.rint(signal, out=signal), 0, camera.maximum, out=signal)
     return signal.astype(np.uint8 if camera.bits <= 8 else np.uint16)
-
-
-def add_noise(
-    image: Any,
-    *,
-    level: NoiseLevel | str = 'medium',
-    rng: np.random.Generator | int | None = None,
-) -> Any:
-    """
-    Add the noise of a telescope to a clean image, at a named strength.
-
-    Parameters
-    ----------
-    image : array_like, CCDData, Quantity
-        Image without noise, in any unit, with a positive median.
-    level : NoiseLevel or str, optional
-        Strength, by name out of `NOISE_LEVELS`: ``'very low'``, ``'low'``,
-        ``'medium'``, ``'high'`` or ``'extreme'``.
-    rng : `numpy.random.Generator`, int or None, optional
-        Source of random numbers.
-
-    Returns
-    -------
-    same kind as ``image``
-        Image with shot and read noise, in the unit of the input and without
-        any clipping. The uncertainty is the true standard deviation.
-
-    Raises
-    ------
-    ValueError
-        If the median is not positive or the name not known.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astroflat.degradation import add_noise
-    >>> noisy = add_noise(np.full((100, 100), 20.0), level='high', rng=1)
-    >>> bool(abs(noisy.std() / 20.0 - 0.128) < 0.004)
-    True
-    """
-    if isinstance(level, str):
-        if level not in NOISE_LEVELS:
-            msg = f'level must be one of {", ".join(NOISE_LEVELS)}, not {level!r}'
-            raise ValueError(msg)
-        level = NOISE_LEVELS[level]
-    rng, frame = np.random.default_rng(rng), unpack(image, name='image')
-    median = float(np.median(frame.data[~frame.bad])) if (~frame.bad).any() else 0.0
-    if not median > 0:
-        msg = f'image has the median {median}; add its sky, noise needs photons'
-        raise ValueError(msg)
-    scale = level.level / median
-    expected = np.clip(np.nan_to_num(frame.data * scale), 0.0, None)
-    noise = rng.poisson(expected) - expected
-    noise += level.read_noise * rng.standard_normal(expected.shape)
-    variance = (expected + level.read_noise**2) / scale**2
-    dtype = frame.data.dtype
-    noisy = frame.data + (noise / scale).astype(dtype)
-    return frame.repack(noisy, variance=variance.astype(dtype))
 
 
 def _light(
