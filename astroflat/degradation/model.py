@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from astropy import units as u
 
+from astroflat._arrays import robust_sky
+from astroflat._exceptions import AstroflatWarning
 from astroflat._nddata import Frame, unpack
 from astroflat._provenance import record
 from astroflat.degradation._apply import Field, correct_arrays, degrade_arrays
 
 __all__ = ['DegradationModel']
+
+# A flat is near 1; a master flat in counts is in the thousands.
+_COUNTS = 50
 
 
 @dataclass(frozen=True)
@@ -225,17 +231,23 @@ def _field(
     value: Any, frame: Frame, unit: Any, name: str, normalize: str | None
 ) -> Field:
     """Return a field in the shape, type and unit of an image."""
-    if callable(value):
-        value = _evaluate(value, frame.shape, name)
     dtype = frame.data.dtype
-    is_path = isinstance(value, (str, os.PathLike))
-    if not is_path and np.ndim(getattr(value, 'data', value)) == 0:
+    if isinstance(value, (str, os.PathLike)):
+        from astroflat.io.images import read_ccd
+
+        # A file that does not tell its unit is in the unit that a field has.
+        value = read_ccd(value, unit=unit or u.dimensionless_unscaled)
+    elif callable(value):
+        value = _evaluate(value, frame.shape, name)
+    if np.ndim(getattr(value, 'data', value)) == 0:
         number = u.Quantity(value, unit).value if hasattr(value, 'unit') else value
         return Field(dtype.type(1 if normalize else number))
     part = unpack(value, name=name, ndim=(2, 3))
     level = _level(part, normalize, name)
     if normalize is None and part.unit is not None and unit is not None:
         part = unpack(value, name=name, ndim=(2, 3), unit=_checked(part, unit, name))
+    if name == 'flat' and normalize is None:
+        _warn_of_counts(part)
     shape = _broadcastable(part.shape, frame.shape, name)
     variance = part.variance
     return Field(
@@ -243,6 +255,17 @@ def _field(
         None if variance is None else _cast(variance / level**2, dtype, shape),
         None if part.mask is None else part.mask.reshape(shape),
     )
+
+
+def _warn_of_counts(part: Frame) -> None:
+    """Warn if a flat has the level of raw counts."""
+    level, _ = robust_sky(part.data, part.mask)
+    if level > _COUNTS:
+        msg = (
+            f'the flat has a level of {level:.4g}, like raw counts: the result is '
+            "that much smaller; pass normalize='mean' to divide it out"
+        )
+        warnings.warn(msg, AstroflatWarning, stacklevel=5)
 
 
 def _cast(array: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import astroflat as af
+from astroflat._exceptions import AstroflatWarning
 from astroflat.degradation import _apply
 
 SHAPE = (40, 30)
@@ -327,3 +328,9 @@ def test_path_as_field(tmp_path, kind):
     CCDData(flat, unit='').write(tmp_path / 'flat.fits')
     model = af.DegradationModel(kind(tmp_path / 'flat.fits'))
     assert (model.correct(np.ones(SHAPE)) == 2).all()
+
+
+def test_counts_are_noticed():
+    """A dimensionless flat at the level of counts draws a warning."""
+    with pytest.warns(AstroflatWarning, match="level of 2e[+]04.*normalize='mean'"):
+        af.DegradationModel(np.full(SHAPE, 20_000.0)).correct(np.ones(SHAPE))
