@@ -257,7 +257,8 @@ def bias(draw: Draw) -> list[PixelModel]:
 def _stop_shift(loss: float, stop: float) -> float:
     """Shift of a stop, in radii of the pupil, at which ``loss`` is lost."""
     shift = np.linspace(0.0, 1.0 + stop, 4001)
-    lost = 1.0 - circle_overlap(shift, 1.0, stop) / (math.pi * min(stop, 1.0) ** 2)
+    area = math.pi * min(stop, 1.0) ** 2
+    lost = 1.0 - circle_overlap(shift, 1.0, other=stop) / area
     return max(float(np.interp(loss, lost, shift)), 1e-3)
 
 

@@ -196,7 +196,7 @@ def _disc(dx: Any, dy: Any, radius: Any, edge: Any) -> dict[str, Any]:
     chord, arc, other = overlap_slopes(distance, radius, edge)
     per_pixel = -chord / np.maximum(distance, 1e-9)
     return {
-        'area': circle_overlap(distance, radius, edge),
+        'area': circle_overlap(distance, radius, other=edge),
         'x': per_pixel * dx,
         'y': per_pixel * dy,
         'radius': arc,

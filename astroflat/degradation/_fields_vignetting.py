@@ -233,7 +233,7 @@ class MechanicalVignetting2D(PixelModel):
         chord, _, arc = vignetting.overlap_slopes(distance, 1.0, stop)
         by_square = -0.5 * chord / norm / (distance * scale**2)
         by_stop = arc / norm
-        area = vignetting.circle_overlap(distance, 1.0, stop)
+        area = vignetting.circle_overlap(distance, 1.0, other=stop)
         by_stop = by_stop - np.where(stop < 1.0, 2.0 * area / (norm * stop), 0.0)
         return [
             by_square * slopes[0],

@@ -110,10 +110,10 @@ def mote(
     """
     xp = namespace(x, y, depth, x_0, radius)
     dx, dy = x - x_0, y - y_0
-    shade = circle_overlap(xp.sqrt(dx * dx + dy * dy), radius, edge)
+    shade = circle_overlap(xp.sqrt(dx * dx + dy * dy), radius, other=edge)
     if not (isinstance(hole, (int, float)) and hole == 0):
         hx, hy = dx - hole_x, dy - hole_y
-        inner = circle_overlap(xp.sqrt(hx * hx + hy * hy), hole * radius, edge)
+        inner = circle_overlap(xp.sqrt(hx * hx + hy * hy), hole * radius, other=edge)
         shade = shade - inner
     # A hole that is shifted over the rim must not turn into a bright sickle.
     shade = xp.clip(shade, 0.0, None)

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-def circle_overlap(distance: Any, radius: Any, other: Any) -> Any:
+def circle_overlap(distance: Any, radius: Any, *, other: Any) -> Any:
     r"""
     Area common to two circles.
 
@@ -51,7 +51,7 @@ def circle_overlap(distance: Any, radius: Any, other: Any) -> Any:
     --------
     >>> import numpy as np
     >>> from astroflat.degradation.profiles import circle_overlap
-    >>> area = circle_overlap(np.array([0.0, 1.0, 5.0]), 2.0, 1.0)
+    >>> area = circle_overlap(np.array([0.0, 1.0, 5.0]), 2.0, other=1.0)
     >>> (area / np.pi).round(6)
     array([1., 1., 0.])
     """
@@ -90,7 +90,13 @@ def overlap_slopes(distance: Any, radius: Any, other: Any) -> tuple[Any, Any, An
 
 
 def elliptical_radius(
-    x: Any, y: Any, x_0: Any, y_0: Any, *, ellipticity: Any = 0.0, theta: Any = 0.0
+    x: Any,
+    y: Any,
+    *,
+    x_0: Any,
+    y_0: Any,
+    ellipticity: Any = 0.0,
+    theta: Any = 0.0,
 ) -> Any:
     """
     Distance from a centre, stretched along the minor axis of an ellipse.
@@ -114,7 +120,7 @@ def elliptical_radius(
     Examples
     --------
     >>> from astroflat.degradation.profiles import elliptical_radius
-    >>> float(elliptical_radius(0.0, 3.0, 0.0, 0.0, ellipticity=0.5))
+    >>> float(elliptical_radius(0.0, 3.0, x_0=0.0, y_0=0.0, ellipticity=0.5))
     6.0
     """
     xp = namespace(x, y, x_0, y_0, ellipticity, theta)
@@ -171,7 +177,7 @@ def radial_vignetting(
     >>> float(value)
     0.925
     """
-    r = elliptical_radius(x, y, x_0, y_0, ellipticity=ellipticity, theta=theta)
+    r = elliptical_radius(x, y, x_0=x_0, y_0=y_0, ellipticity=ellipticity, theta=theta)
     return 1.0 - amplitude * (r / radius) ** power
 
 
@@ -249,10 +255,10 @@ def mechanical_vignetting(
     >>> mechanical_vignetting(x, 0.0, x_0=0.0, y_0=0.0, scale=1000.0, stop=1.2)
     array([1., 1., 0.])
     """
-    r = elliptical_radius(x, y, x_0, y_0, ellipticity=ellipticity, theta=theta)
+    r = elliptical_radius(x, y, x_0=x_0, y_0=y_0, ellipticity=ellipticity, theta=theta)
     xp = namespace(r, scale, stop)
     smaller = xp.clip(stop + 0.0 * r, None, 1.0)
-    return circle_overlap(r / scale, 1.0, stop) / (math.pi * smaller * smaller)
+    return circle_overlap(r / scale, 1.0, other=stop) / (math.pi * smaller * smaller)
 
 
 def _half_angles(

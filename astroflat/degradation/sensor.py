@@ -78,7 +78,7 @@ def expose(
     Returns
     -------
     `~astropy.nddata.CCDData`
-        uint16 ADU, with ``GAIN``, ``RDNOISE``, ``EXPTIME``, ``SATURATE`` and
+        Raw frame of uint16 ADU, with ``GAIN``, ``RDNOISE``, ``EXPTIME``, ``SATURATE`` and
         more in the header.
 
     Raises

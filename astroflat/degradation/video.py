@@ -87,7 +87,7 @@ class SimulatedVideo:
 
     @cached_property
     def frames(self) -> LazyFrames:
-        """Frames as uint8 or uint16 arrays, made when they are looked at."""
+        """The frames as uint8 or uint16 arrays, made when they are looked at."""
         return LazyFrames(self.frame, len(self))
 
     def frame(self, index: int) -> np.ndarray:

@@ -20,9 +20,11 @@ radii = st.floats(0.05, 20.0)
 @given(distance=st.floats(0.0, 50.0), radius=radii, other=radii)
 def test_overlap_is_symmetric_and_bounded(distance, radius, other):
     """The common area is that of neither circle first, within the smaller."""
-    area = profiles.circle_overlap(np.array(distance), radius, other)
+    area = profiles.circle_overlap(np.array(distance), radius, other=other)
     assert_allclose(
-        area, profiles.circle_overlap(np.array(distance), other, radius), atol=1e-9
+        area,
+        profiles.circle_overlap(np.array(distance), other, other=radius),
+        atol=1e-9,
     )
     assert 0.0 <= area <= math.pi * min(radius, other) ** 2 * (1 + 1e-12)
 
@@ -30,14 +32,16 @@ def test_overlap_is_symmetric_and_bounded(distance, radius, other):
 def test_overlap_limits_are_exact():
     """Separate circles share nothing, a circle inside shares all of itself."""
     distance = np.array([0.0, 0.9, 3.0, 3.1, 100.0])
-    area = profiles.circle_overlap(distance, 2.0, 1.0)
+    area = profiles.circle_overlap(distance, 2.0, other=1.0)
     assert_allclose(area[[0, 1]], math.pi, rtol=1e-14)
     assert np.array_equal(area[2:], [0.0, 0.0, 0.0])
 
 
 def test_overlap_of_equal_circles_has_a_centre():
     """Two equal circles with one centre share a whole circle."""
-    assert_allclose(profiles.circle_overlap(np.array(0.0), 1.5, 1.5), math.pi * 2.25)
+    assert_allclose(
+        profiles.circle_overlap(np.array(0.0), 1.5, other=1.5), math.pi * 2.25
+    )
 
 
 def test_overlap_against_counting():
@@ -46,7 +50,7 @@ def test_overlap_against_counting():
     cell = (6 / 2000) ** 2
     for distance, radius, other in ((0.7, 1.0, 1.2), (1.6, 1.3, 0.9), (0.2, 2.0, 0.4)):
         both = (np.hypot(x, y) < radius) & (np.hypot(x - distance, y) < other)
-        area = profiles.circle_overlap(np.array(distance), radius, other)
+        area = profiles.circle_overlap(np.array(distance), radius, other=other)
         assert_allclose(area, both.sum() * cell, rtol=2e-3)
 
 
@@ -58,7 +62,9 @@ def test_overlap_slopes_against_differences():
     def slope(high, low):
         return (high - low) / (2 * step)
 
-    area = profiles.circle_overlap
+    def area(distance, radius, other):
+        return profiles.circle_overlap(distance, radius, other=other)
+
     assert_allclose(
         -chord, slope(area(d + step, 1.5, 1.0), area(d - step, 1.5, 1.0)), atol=1e-8
     )
