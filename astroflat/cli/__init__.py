@@ -25,6 +25,7 @@ _COMMANDS = {
     'dustflat': 'make a flat of the dust from a video, frames or one flat',
     'correct': 'apply a flat to frames or a video',
     'simulate': 'write a video or a night with known truth',
+    'evaluate': 'judge flats and images by truth or on frames',
     'info': 'describe a video, a file or this installation',
 }
 

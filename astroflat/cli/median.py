@@ -1,0 +1,195 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""``astroflat median``: the exact median of a video or of frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from astroflat.cli import _common as common
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ['add_arguments', 'run']
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the arguments of the command.
+
+    Parameters
+    ----------
+    parser : `argparse.ArgumentParser`
+        The parser of the command.
+    """
+    common.add_source(parser)
+    common.add_output(parser, 'the median: .fits, or .tif and .xisf without sigma')
+    common.add_offsets(parser)
+    common.add_resources(parser)
+    parser.add_argument(
+        '--method', choices=('median', 'mean'), default='median', help='default median'
+    )
+    parser.add_argument(
+        '--scale',
+        choices=('median', 'mean'),
+        help='bring the frames to a common level first',
+    )
+    parser.add_argument(
+        '--sigma-clip', type=float, metavar='K', help='leave out what is K sigma off'
+    )
+    parser.add_argument(
+        '--normalize',
+        action='store_true',
+        help='write a flat: divided by its mean, 1 under the mask',
+    )
+    parser.add_argument(
+        '--no-uncertainty',
+        action='store_true',
+        help='do not estimate the uncertainty: faster',
+    )
+    parser.add_argument(
+        '--mem-limit',
+        type=common.parse_bytes,
+        default=256e6,
+        metavar='SIZE',
+        help='memory to work in, for example 256M; default 256M',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """
+    Run the command.
+
+    Parameters
+    ----------
+    args : `argparse.Namespace`
+        The arguments.
+
+    Returns
+    -------
+    status : int
+        0.
+    """
+    from astroflat._files import check_output
+
+    outputs = [args.output]
+    outputs += [] if args.no_report else [common.beside(args.output, '.json')]
+    for path in outputs:
+        check_output(path, overwrite=args.overwrite)
+    plain = args.output.lower().endswith(('.fits', '.fit')) and not (
+        args.normalize or args.scale or args.bias or args.dark
+    )
+    numbers = _run_plain(args) if plain else _run_full(args)
+    if not args.no_report:
+        _write_report(numbers, args)
+    common.say(
+        f'{numbers["n_frames"]} frames, median level {numbers["level"]:.6g}',
+        quiet=args.quiet,
+    )
+    return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that all ways share."""
+    return {
+        'method': args.method,
+        'sigma_clip': args.sigma_clip,
+        'uncertainty': None if args.no_uncertainty else 'auto',
+        'mem_limit': args.mem_limit,
+        'n_threads': args.threads,
+    }
+
+
+def _run_plain(args: argparse.Namespace) -> dict[str, Any]:
+    """
+    Combine and write without containers.
+
+    Importing CCDData takes longer than the median of a hundred frames.
+    """
+    import numpy as np
+
+    from astroflat.combine import combine_stack
+    from astroflat.combine._progress import show_progress
+    from astroflat.io import open_frames
+
+    with open_frames(common.one_or_many(args.source)) as stack:
+        with show_progress(not args.quiet, stack.shape[1]) as progress:
+            result = combine_stack(stack, progress=progress, **_options(args))
+        _write_fits(result, stack, args)
+        return {
+            'n_frames': len(stack),
+            'level': float(np.nanmedian(result.value[::7, ::7])),
+            'min_samples': int(result.count.min()),
+        }
+
+
+def _write_fits(result: Any, stack: Any, args: argparse.Namespace) -> None:
+    """Write the arrays in the layout of CCDData."""
+    import numpy as np
+    from astropy.io import fits
+
+    from astroflat._files import atomic_path
+    from astroflat._provenance import record
+
+    header = fits.Header()
+    source = stack.header(0)
+    header.extend(source if isinstance(source, fits.Header) else {}, strip=True)
+    header['BUNIT'] = str(stack.unit or 'adu')
+    record(
+        header,
+        args.method,
+        history=f'{args.method} of {len(stack)} frames',
+        NCOMBINE=(len(stack), 'frames combined'),
+    )
+    value = result.value
+    hdus = fits.HDUList([fits.PrimaryHDU(_planes_first(value), header)])
+    empty = result.count == 0
+    if empty.any():
+        hdus.append(fits.ImageHDU(_planes_first(empty).astype(np.uint8), name='MASK'))
+    if result.sigma is not None:
+        sigma = fits.ImageHDU(_planes_first(result.sigma), name='UNCERT')
+        sigma.header['UTYPE'] = 'StdDevUncertainty'
+        hdus.append(sigma)
+    with atomic_path(args.output, overwrite=args.overwrite) as temporary:
+        hdus.writeto(temporary)
+
+
+def _planes_first(array: Any) -> Any:
+    """Return a colour image as FITS stores it."""
+    return array if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _run_full(args: argparse.Namespace) -> dict[str, Any]:
+    """Combine with calibration, scaling or normalisation."""
+    import numpy as np
+
+    from astroflat import FlatSolution, median_flat, write_flat
+    from astroflat.io import write_image
+
+    flat = median_flat(
+        common.one_or_many(args.source),
+        scale=args.scale,
+        bias=args.bias,
+        dark=args.dark,
+        progress_bar=not args.quiet,
+        **_options(args),
+    )
+    numbers = {
+        'n_frames': int(flat.meta['NCOMBINE']),
+        'level': float(np.nanmedian(flat.data)),
+        'min_samples': int(np.min(flat.flags)),
+    }
+    if args.normalize:
+        solution = FlatSolution.from_image(flat, method=args.method)
+        write_flat(solution, args.output, overwrite=args.overwrite)
+    else:
+        write_image(flat, args.output, dtype='float32', overwrite=args.overwrite)
+    return numbers
+
+
+def _write_report(numbers: dict[str, Any], args: argparse.Namespace) -> None:
+    """Write the numbers beside the median."""
+    from astroflat._report import QualityReport
+
+    report = QualityReport(args.method, numbers)
+    report.write(common.beside(args.output, '.json'), overwrite=args.overwrite)
