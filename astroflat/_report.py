@@ -12,6 +12,7 @@ from astroflat._files import atomic_path
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
 __all__ = ['QualityReport', 'to_mmag']
 
@@ -89,7 +90,7 @@ class QualityReport:
             msg = f'verdict must be one of {_ORDER}, not {self.verdict!r}'
             raise ValueError(msg)
 
-    def check(self, passed: bool, verdict: Verdict, reason: str) -> QualityReport:  # noqa: FBT001
+    def check(self, passed: bool, verdict: Verdict, reason: str) -> QualityReport:
         """
         Return the report after one more check.
 
@@ -162,6 +163,101 @@ class QualityReport:
         """
         with atomic_path(path, overwrite=overwrite) as temporary:
             temporary.write_text(self.to_json(), encoding='utf-8')
+
+    def to_html(
+        self,
+        *,
+        figures: Mapping[str, Any] | None = None,
+        tables: Mapping[str, Any] | None = None,
+    ) -> str:
+        """
+        Return the report as a web page that needs no other file.
+
+        Parameters
+        ----------
+        figures : dict, optional
+            Figures by their captions: a `~matplotlib.figure.Figure`, or the
+            bytes of a PNG image. They become part of the page.
+
+        tables : dict, optional
+            Tables by their captions: a `~astropy.table.Table`, or a list of
+            dictionaries with the same keys.
+
+        Returns
+        -------
+        page : str
+            HTML without scripts and links. All text is escaped.
+
+        Examples
+        --------
+        >>> from astroflat.quality import QualityReport
+        >>> page = QualityReport('a < b', {'n': 3}).to_html()
+        >>> 'a &lt; b' in page, '<script' in page
+        (True, False)
+        """
+        from astroflat._report_html import render
+
+        return render(self, figures or {}, tables or {})
+
+    def write_html(
+        self,
+        path: str | os.PathLike,
+        *,
+        figures: Mapping[str, Any] | None = None,
+        tables: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """
+        Write the report as a web page that needs no other file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        figures, tables : dict, optional
+            As in `to_html`.
+
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+        """
+        page = self.to_html(figures=figures, tables=tables)
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            temporary.write_text(page, encoding='utf-8')
+
+    @classmethod
+    def merge(cls, method: str, reports: Mapping[str, QualityReport]) -> QualityReport:
+        """
+        Join reports into one, with the worst of their verdicts.
+
+        Parameters
+        ----------
+        method : str
+            The name of the whole.
+
+        reports : dict of QualityReport
+            The parts by name, which goes before their numbers and reasons.
+
+        Returns
+        -------
+        report : QualityReport
+            A new report.
+
+        Examples
+        --------
+        >>> from astroflat.quality import QualityReport
+        >>> parts = {'dust': QualityReport('a', {'n': 1}), 'sky': QualityReport('b')}
+        >>> QualityReport.merge('both', parts).numbers
+        {'dust_n': 1}
+        """
+        parts = reports.items()
+        return cls(
+            method,
+            {f'{name}_{k}': v for name, r in parts for k, v in r.numbers.items()},
+            {f'{name}_{k}': v for name, r in parts for k, v in r.thresholds.items()},
+            max((r.verdict for _, r in parts), key=_ORDER.index, default='accept'),
+            [f'{name}: {reason}' for name, r in parts for reason in r.reasons],
+        )
 
     def __str__(self) -> str:
         lines = [f'{self.method}: {self.verdict}']

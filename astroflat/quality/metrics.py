@@ -72,7 +72,7 @@ def flat_residual(
     >>> truth[:, 32:] = 0.98
     >>> nothing = flat_residual(1.0, truth)
     >>> round(nothing['total_percent'], 2)
-    1.44
+    1.01
     >>> flat_residual(3 * truth, truth)['total_percent']
     0.0
     """

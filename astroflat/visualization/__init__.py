@@ -8,11 +8,25 @@ from astroflat.visualization.figures import (
     plot_image,
     save_figure,
 )
+from astroflat.visualization.quality_figures import (
+    plot_detection_curve,
+    plot_flat_residual,
+    plot_flux_scatter,
+    plot_image_residual,
+    plot_injection_audit,
+    plot_photometric_flatness,
+)
 
 __all__ = [
     'plot_artifacts',
     'plot_comparison',
+    'plot_detection_curve',
     'plot_dust_flat',
+    'plot_flat_residual',
+    'plot_flux_scatter',
     'plot_image',
+    'plot_image_residual',
+    'plot_injection_audit',
+    'plot_photometric_flatness',
     'save_figure',
 ]

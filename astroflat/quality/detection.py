@@ -1,0 +1,312 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Finding sources, with the same settings on both sides of a comparison.
+
+A threshold in units of an image's own noise would fall with every smoothing,
+and the smoothed image would seem to hold more stars. Here the threshold is a
+number in the unit of the data, and both images get the same.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from astropy.table import Table
+
+from astroflat._nddata import unpack
+from astroflat.quality._aperture import measure_fluxes
+
+__all__ = ['DetectionSettings', 'find_sources', 'subtract_background']
+
+_SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """
+    How sources are found and measured.
+
+    Parameters
+    ----------
+    fwhm : float, optional
+        The full width at half maximum of a star in pixels.
+
+    nsigma : float, optional
+        The threshold in units of the noise of the unprocessed image.
+
+    threshold : float, optional
+        The threshold in the unit of the data, in place of ``nsigma``.
+
+    method : {'dao', 'segmentation'}, optional
+        Stars by DAOFIND, or groups of pixels in the smoothed image, with
+        blends separated: also galaxies and trails.
+
+    n_pixels : int, optional
+        The smallest number of pixels of a group.
+
+    separation : float, optional
+        The smallest distance of two stars; by default ``fwhm``.
+
+    aperture : float, optional
+        The radius in which the flux is summed; by default ``1.5 fwhm``.
+
+    box : int, optional
+        The size of the boxes that the background is estimated in.
+
+    border : int, optional
+        Sources closer to the edge are left out; by default ``2 fwhm``.
+
+    Examples
+    --------
+    >>> from astroflat.quality import DetectionSettings
+    >>> DetectionSettings(fwhm=4).radius
+    6.0
+    """
+
+    fwhm: float = 3.0
+    nsigma: float = 5.0
+    threshold: float | None = None
+    method: Literal['dao', 'segmentation'] = 'dao'
+    n_pixels: int = 5
+    separation: float | None = None
+    aperture: float | None = None
+    box: int = 64
+    border: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ('fwhm', 'nsigma', 'threshold', 'n_pixels', 'aperture', 'box'):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                msg = f'{name} must be positive, not {value!r}'
+                raise ValueError(msg)
+        if self.method not in ('dao', 'segmentation'):
+            msg = f"method must be 'dao' or 'segmentation', not {self.method!r}"
+            raise ValueError(msg)
+
+    @property
+    def radius(self) -> float:
+        """The radius of the aperture in pixels."""
+        return 1.5 * self.fwhm if self.aperture is None else self.aperture
+
+    @property
+    def annulus(self) -> tuple[float, float]:
+        """The radii of the ring that the local background is taken from."""
+        inner = max(2.5 * self.fwhm, self.radius + 1)
+        return inner, inner + 2 * self.fwhm
+
+    @property
+    def margin(self) -> int:
+        """The width of the border in pixels."""
+        return math.ceil(2 * self.fwhm) if self.border is None else self.border
+
+
+def find_sources(
+    image: Any,
+    *,
+    settings: DetectionSettings | None = None,
+    threshold: float | None = None,
+    mask: Any = None,
+) -> Table:
+    """
+    Find and measure the sources of an image.
+
+    Parameters
+    ----------
+    image : CCDData, array_like or path
+        The image, ``(ny, nx)``. The background need not be subtracted.
+
+    settings : DetectionSettings, optional
+        How to find them.
+
+    threshold : float, optional
+        The threshold in the unit of the data; by default that of the
+        settings, or ``nsigma`` times the noise of this image.
+
+    mask : array_like of bool, optional
+        True marks pixels to ignore.
+
+    Returns
+    -------
+    sources : `~astropy.table.Table`
+        ``x``, ``y`` in pixels; ``peak`` above the background; ``strength``,
+        the highest threshold at which the source would be found (for
+        segmentation the peak of the smoothed image); ``flux`` in the aperture
+        above a ring around it (NaN where a bad pixel or the edge cuts it);
+        ``flux_err``. The brightest come first. The threshold is in
+        ``sources.meta``.
+
+    Notes
+    -----
+    DAOFIND correlates the image with a Gaussian of zero sum; its threshold is
+    the height of the star, scaled so that the noise of the correlated image is
+    that of the pixels (Stetson 1987).
+
+    References
+    ----------
+    Stetson, P. B. 1987, PASP 99, 191, doi:10.1086/131977
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflat.quality import find_sources
+    >>> y, x = np.mgrid[:64, :64]
+    >>> image = np.random.default_rng(0).normal(100, 1, (64, 64))
+    >>> image += 50 * np.exp(-((x - 30.2) ** 2 + (y - 20.0) ** 2) / 2 / 1.3**2)
+    >>> sources = find_sources(image)
+    >>> print(len(sources), sources['x'][0].round(1), sources['y'][0].round(1))
+    1 30.2 20.0
+    """
+    settings = settings or DetectionSettings()
+    frame = unpack(image, name='image', mask=mask)
+    clean, noise = subtract_background(frame.data, frame.bad, box=settings.box)
+    if threshold is None:
+        threshold = settings.threshold or settings.nsigma * noise
+    sources = _detect(clean, frame.bad, settings, threshold)
+    sources = sources[_usable(sources['x'], sources['y'], frame.bad, settings.margin)]
+    measured = measure_fluxes(
+        frame.data,
+        sources['x'],
+        sources['y'],
+        radius=settings.radius,
+        annulus=settings.annulus,
+        mask=frame.bad,
+    )
+    sources['flux'], sources['flux_err'] = measured['flux'], measured['flux_err']
+    sources.meta = {'threshold': float(threshold), 'noise': noise}
+    return sources[np.argsort(-sources['strength'], kind='stable')]
+
+
+def subtract_background(
+    image: np.ndarray, bad: np.ndarray, *, box: int = 64
+) -> tuple[np.ndarray, float]:
+    """
+    Subtract a smooth background.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        The image, ``(ny, nx)``.
+
+    bad : `~numpy.ndarray` of bool
+        True marks pixels to ignore.
+
+    box : int, optional
+        The size of the boxes in which a median is taken.
+
+    Returns
+    -------
+    clean : `~numpy.ndarray`
+        The image without its background, 0 where it is bad.
+
+    noise : float
+        1.4826 times the median absolute deviation of the good pixels; 0 if
+        there are none.
+    """
+    if bad.all():
+        return np.zeros_like(image), 0.0
+    level = float(np.median(image[~bad]))
+    filled = np.where(bad, image.dtype.type(level), image)
+    clean = np.where(bad, 0, filled - _background(filled, bad, box, level))
+    clean = clean.astype(image.dtype, copy=False)
+    values = clean[~bad].astype(np.float64)
+    return clean, float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _background(
+    image: np.ndarray, bad: np.ndarray, box: int, level: float
+) -> np.ndarray | float:
+    """Return a smooth background, a constant where the image is too small."""
+    from astropy.stats import SigmaClip
+    from photutils.background import Background2D
+
+    sides = tuple(min(box, n) for n in image.shape)
+    if min(sides) < 8:
+        return level
+    try:
+        return Background2D(
+            image,
+            sides,
+            mask=bad if bad.any() else None,
+            exclude_percentile=80,
+            filter_size=3,
+            sigma_clip=SigmaClip(3.0, maxiters=10),
+        ).background
+    except ValueError:
+        # So much is masked that no box is left.
+        return level
+
+
+def _detect(
+    clean: np.ndarray, bad: np.ndarray, settings: DetectionSettings, threshold: float
+) -> Table:
+    """Find sources in an image without background."""
+    if not (threshold > 0 and math.isfinite(threshold)):
+        return _table([], [], [], [])
+    method = _dao if settings.method == 'dao' else _segmentation
+    with warnings.catch_warnings():
+        # photutils warns if it finds nothing, which is a result here.
+        warnings.simplefilter('ignore')
+        return method(clean, bad, settings, threshold)
+
+
+def _dao(
+    clean: np.ndarray, bad: np.ndarray, settings: DetectionSettings, threshold: float
+) -> Table:
+    """Find stars by DAOFIND."""
+    from photutils.detection import DAOStarFinder
+
+    separation = settings.fwhm if settings.separation is None else settings.separation
+    finder = DAOStarFinder(
+        threshold=threshold, fwhm=settings.fwhm, min_separation=separation
+    )
+    # In double precision as the centroids differ by 0.01 px otherwise.
+    found = finder.find_stars(clean.astype(np.float64), mask=bad)
+    if found is None:
+        return _table([], [], [], [])
+    # photutils renamed the centroids in version 3.
+    x, y = ('x_centroid', 'y_centroid')
+    x, y = (x, y) if x in found.colnames else ('xcentroid', 'ycentroid')
+    strength = threshold * 10 ** (-0.4 * np.asarray(found['daofind_mag']))
+    return _table(found[x], found[y], found['peak'], strength)
+
+
+def _segmentation(
+    clean: np.ndarray, bad: np.ndarray, settings: DetectionSettings, threshold: float
+) -> Table:
+    """Find groups of pixels and separate blends."""
+    from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
+    from scipy.ndimage import gaussian_filter
+
+    # Scaled as for DAOFIND: the noise of the smoothed image is that of the pixels.
+    sigma = settings.fwhm * _SIGMA
+    smooth = gaussian_filter(clean, sigma) * (2 * math.sqrt(math.pi) * sigma)
+    n = settings.n_pixels
+    groups = detect_sources(smooth, threshold, n, mask=bad if bad.any() else None)
+    if groups is None:
+        return _table([], [], [], [])
+    groups = deblend_sources(smooth, groups, n, progress_bar=False)
+    centre = np.atleast_2d(SourceCatalog(clean, groups).centroid)
+    peaks = np.atleast_1d(SourceCatalog(clean, groups).max_value)
+    strength = np.atleast_1d(SourceCatalog(smooth, groups).max_value)
+    return _table(centre[:, 0], centre[:, 1], peaks, strength)
+
+
+def _table(x: Any, y: Any, peak: Any, strength: Any) -> Table:
+    """Put sources into a table."""
+    columns = (np.asarray(c, dtype=np.float64) for c in (x, y, peak, strength))
+    table = Table(list(columns), names=('x', 'y', 'peak', 'strength'))
+    return table[np.isfinite(table['x']) & np.isfinite(table['y'])]
+
+
+def _usable(x: Any, y: Any, bad: np.ndarray, margin: int) -> np.ndarray:
+    """Return which places are on a good pixel and away from the edge."""
+    column, row = np.rint(np.asarray(x)).astype(int), np.rint(np.asarray(y)).astype(int)
+    ny, nx = bad.shape
+    inside = (column >= margin) & (column < nx - margin)
+    inside &= (row >= margin) & (row < ny - margin)
+    inside[inside] = ~bad[row[inside], column[inside]]
+    return inside
