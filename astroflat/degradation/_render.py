@@ -12,7 +12,7 @@ import numpy as np
 from astroflat._arrays import n_threads, row_chunks
 from astroflat.degradation._fields_base import PixelModel, ShadowModel
 
-__all__ = ['box_slices', 'render_product', 'render_sum']
+__all__ = ['as_field', 'box_slices', 'render_product', 'render_sum']
 
 
 def render_product(
@@ -81,6 +81,45 @@ def render_sum(models: Iterable[PixelModel], shape: tuple[int, int]) -> np.ndarr
     out = np.zeros(shape, dtype=np.float32)
     _fill(out, list(models), np.add)
     return out
+
+
+def as_field(field: np.ndarray, shape: tuple[int, int], *, name: str) -> np.ndarray:
+    """
+    Check a field that a user gives.
+
+    Parameters
+    ----------
+    field : array_like
+        The field.
+    shape : tuple of int
+        Shape that it must have.
+    name : str
+        Name for the message.
+
+    Returns
+    -------
+    ndarray of float32
+        The field, which may share the memory of the input.
+
+    Raises
+    ------
+    ValueError
+        If the shape differs or a value is not finite.
+
+    Examples
+    --------
+    >>> from astroflat.degradation._render import as_field
+    >>> as_field([[1, 2]], (1, 2), name='flat')
+    array([[1., 2.]], dtype=float32)
+    """
+    field = np.asarray(field, dtype=np.float32)
+    if field.shape != tuple(shape):
+        msg = f'{name} has the shape {field.shape}, the frames have {tuple(shape)}'
+        raise ValueError(msg)
+    if not np.isfinite(field).all():
+        msg = f'{name} has values that are not finite; fill them first'
+        raise ValueError(msg)
+    return field
 
 
 def box_slices(model: PixelModel, shape: tuple[int, int]) -> tuple[slice, slice]:

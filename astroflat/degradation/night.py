@@ -15,8 +15,13 @@ from astroflat.degradation._cameras import Camera, get_camera
 from astroflat.degradation._dither import dither_offsets
 from astroflat.degradation._night_frames import SimulatedNight
 from astroflat.degradation._optics import MoteOptics
+from astroflat.degradation._render import as_field
 from astroflat.degradation._sky import SkyDrift
-from astroflat.degradation.sampler import FieldKind, sample_fields
+from astroflat.degradation.sampler import (
+    FieldKind,
+    SampledFields,
+    sample_fields,
+)
 from astroflat.degradation.scenes import SceneKind, draw_scene
 from astroflat.degradation.sensor import SensorPattern
 
@@ -41,7 +46,7 @@ def simulate_night(
     turn: float = 60.0,
     clouds: float = 0.0,
     difficulty: float = 0.5,
-    flat: np.ndarray | None = None,
+    flat: np.ndarray | SampledFields | None = None,
     kinds: Sequence[FieldKind] | None = None,
     camera: Camera | str = 'cmos',
     optics: MoteOptics | None = None,
@@ -83,9 +88,11 @@ def simulate_night(
         Standard deviation of the transparency.
     difficulty : float, optional
         Strength of the flat and of glow and bias, see `sample_fields`.
-    flat : ndarray, optional
-        Multiplicative field to use in place of a drawn one; then glow and bias
-        are drawn only if asked for by ``kinds``.
+    flat : ndarray or SampledFields, optional
+        Multiplicative field to use in place of a drawn one. Then glow and bias
+        are drawn only if asked for by ``kinds``. Sampled fields bring their
+        mask of the dust and their truth along, and their gradient, in units
+        of ``sky``, in place of glow and bias; an array does not.
     kinds : sequence of str, optional
         Artifacts to draw: those that stay on the detector. By default
         vignetting, motes and pixel and smooth response.
@@ -133,10 +140,13 @@ def simulate_night(
     offsets = np.rint(offsets) if whole_pixels else offsets
     margin = math.ceil(np.abs(offsets).max(initial=0.0)) + 2
     scene = draw_scene(shape, kind=kind, rng=rng, level=sky, margin=margin, **options)
-    wanted = _kinds(kinds, flat, rng)
-    sampled = sample_fields(
-        shape, difficulty=difficulty, rng=rng, kinds=wanted, optics=optics
-    )
+    sampled = flat
+    if not isinstance(flat, SampledFields):
+        wanted = _kinds(kinds, flat, rng)
+        sampled = sample_fields(
+            shape, difficulty=difficulty, rng=rng, kinds=wanted, optics=optics
+        )
+    own = flat is not None and sampled is not flat
     drift = SkyDrift.draw(
         n,
         level=sky,
@@ -150,8 +160,8 @@ def simulate_night(
     step = TimeDelta((exposure + 8.0) * np.arange(n), format='sec')
     return SimulatedNight(
         scene=scene,
-        fields=sampled if flat is None else None,
-        flat=sampled.flat if flat is None else np.asarray(flat, dtype=np.float32),
+        fields=None if own else sampled,
+        flat=as_field(flat if own else sampled.flat, shape, name='flat'),
         fixed=np.float32(sky) * sampled.gradient,
         drift=drift,
         offsets=offsets,

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from astropy import units as u
@@ -16,28 +15,11 @@ from astropy.table import QTable
 from astroflat.degradation import fields
 from astroflat.degradation._draws import DRAWS, Draw
 from astroflat.degradation._fields_base import PixelModel, ShadowModel
+from astroflat.degradation._kinds import FIELD_KINDS, FieldKind
 from astroflat.degradation._optics import MoteOptics
 from astroflat.degradation._render import box_slices, render_product, render_sum
 
 __all__ = ['FIELD_KINDS', 'SampledFields', 'sample_fields']
-
-FieldKind = Literal[
-    'vignetting',
-    'motes',
-    'specks',
-    'fibers',
-    'response',
-    'smooth',
-    'lines',
-    'linear',
-    'quadratic',
-    'moonlight',
-    'glow',
-    'bias',
-]
-
-#: The kinds of artifacts that `sample_fields` knows.
-FIELD_KINDS: tuple[str, ...] = tuple(DRAWS)
 
 # Deviation from 1 beyond which a pixel counts as under dust.
 _DUST_THRESHOLD = 0.002

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from astroflat.degradation._kinds import SCENE_KINDS, SceneKind
 from astroflat.degradation._scene import Scene
 from astroflat.degradation._scenes_galaxies import galaxies
 from astroflat.degradation._scenes_moon import moon
@@ -19,21 +20,6 @@ from astroflat.degradation._scenes_sun import active_region, granulation, sunspo
 
 __all__ = ['SCENE_KINDS', 'Scene', 'SceneKind', 'draw_scene', 'make_scene']
 
-SceneKind = Literal[
-    'starfield',
-    'open_cluster',
-    'globular_cluster',
-    'galaxies',
-    'emission_nebula',
-    'reflection_nebula',
-    'dark_nebula',
-    'granulation',
-    'sunspot',
-    'active_region',
-    'moon',
-    'image',
-]
-
 _NIGHT = {**SKIES, 'galaxies': galaxies}
 _DAY = {
     'granulation': granulation,
@@ -41,9 +27,6 @@ _DAY = {
     'active_region': active_region,
     'moon': moon,
 }
-
-#: The kinds of scenes that `make_scene` knows.
-SCENE_KINDS: tuple[str, ...] = (*_NIGHT, *_DAY, 'image')
 
 
 def make_scene(

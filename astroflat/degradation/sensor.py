@@ -78,8 +78,8 @@ def expose(
     Returns
     -------
     `~astropy.nddata.CCDData`
-        Raw frame of uint16 ADU, with ``GAIN``, ``RDNOISE``, ``EXPTIME``, ``SATURATE`` and
-        more in the header.
+        Raw frame of uint16 ADU, with ``GAIN``, ``RDNOISE``, ``EXPTIME``,
+        ``SATURATE`` and more in the header.
 
     Raises
     ------

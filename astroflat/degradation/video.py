@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,13 @@ from astroflat.degradation._cameras import Camera, get_camera
 from astroflat.degradation._dither import dither_offsets
 from astroflat.degradation._lazy import LazyFrames
 from astroflat.degradation._optics import MoteOptics
+from astroflat.degradation._render import as_field
 from astroflat.degradation._seeing import Seeing
-from astroflat.degradation.sampler import SampledFields, sample_fields
+from astroflat.degradation.sampler import (
+    FieldKind,
+    SampledFields,
+    sample_fields,
+)
 from astroflat.degradation.scenes import Scene, SceneKind, draw_scene
 from astroflat.degradation.sensor import read_out, shot_noise
 
@@ -44,8 +50,6 @@ class SimulatedVideo:
         True multiplicative field F, ``(ny, nx)``, mean 1.
     gradient : ndarray of float32
         True additive field G in electrons, without the bias.
-    dust_mask : ndarray of bool
-        True under the dust.
     shifts : ndarray
         Shift (dy, dx) of the scene in every frame, ``(n, 2)``, without the
         local motions of the seeing.
@@ -70,7 +74,6 @@ class SimulatedVideo:
     fields: SampledFields | None
     flat: np.ndarray
     gradient: np.ndarray
-    dust_mask: np.ndarray
     shifts: np.ndarray
     seeing: Seeing
     camera: Camera
@@ -79,6 +82,13 @@ class SimulatedVideo:
 
     def __len__(self) -> int:
         return len(self.shifts)
+
+    @property
+    def dust_mask(self) -> np.ndarray:
+        """True under the dust, as far as it was drawn."""
+        if self.fields is None:
+            return np.zeros(self.flat.shape, dtype=bool)
+        return self.fields.dust_mask
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -186,7 +196,8 @@ def simulate_video(
     seeing: float = 0.6,
     level: float = 0.6,
     difficulty: float = 0.6,
-    flat: np.ndarray | None = None,
+    kinds: Sequence[FieldKind] | None = None,
+    flat: np.ndarray | SampledFields | None = None,
     gradient: np.ndarray | None = None,
     camera: Camera | str = 'planetary',
     optics: MoteOptics | None = None,
@@ -221,10 +232,15 @@ def simulate_video(
         Brightness of the scene as a share of the full well.
     difficulty : float, optional
         Strength of the fields, see `sample_fields`.
-    flat : ndarray, optional
-        Multiplicative field to use in place of a drawn one.
+    kinds : sequence of str, optional
+        Artifacts to draw, see `sample_fields`. By default vignetting, dust,
+        response and a plane of stray light.
+    flat : ndarray or SampledFields, optional
+        Multiplicative field to use in place of a drawn one. Sampled fields
+        bring their mask of the dust and their truth along, an array does not.
     gradient : ndarray, optional
-        Additive field in electrons to use in place of a drawn one.
+        Additive field in electrons to use in place of a drawn one, which is
+        stray light of a few percent.
     camera : Camera or str, optional
         Camera or its name in `CAMERAS`.
     optics : MoteOptics, optional
@@ -274,27 +290,25 @@ def simulate_video(
         margin=int(np.ceil(np.abs(shifts).max(initial=0.0))) + 2,
         **options,
     )
-    sampled = sample_fields(
-        shape,
-        difficulty=difficulty,
-        rng=rng,
-        kinds=_KINDS,
-        optics=optics or MoteOptics(**_SOLAR_OPTICS),
-    )
+    sampled = flat
+    if not isinstance(flat, SampledFields):
+        optics = optics or MoteOptics(**_SOLAR_OPTICS)
+        sampled = sample_fields(
+            shape, difficulty=difficulty, rng=rng, kinds=kinds or _KINDS, optics=optics
+        )
     if gradient is None:
         # By day the sky is dark beside the Sun: G is stray light.
         gradient = 0.15 * electrons * (sampled.gradient - sampled.gradient.min())
-    drawn = flat is None
-    flat = sampled.flat if drawn else np.asarray(flat, dtype=np.float32)
+    own = flat is not None and sampled is not flat
+    fields = None if own else sampled
     times = Time(start, scale='utc') + TimeDelta(
         np.arange(n) / frame_rate, format='sec'
     )
     return SimulatedVideo(
         scene=scene,
-        fields=sampled if drawn else None,
-        flat=flat,
-        gradient=np.asarray(gradient, dtype=np.float32),
-        dust_mask=sampled.dust_mask if drawn else np.zeros(shape, dtype=bool),
+        fields=fields,
+        flat=as_field(flat if own else sampled.flat, shape, name='flat'),
+        gradient=as_field(gradient, shape, name='gradient'),
         shifts=shifts,
         seeing=Seeing.draw(n, strength=seeing, rng=rng),
         camera=camera,

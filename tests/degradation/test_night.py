@@ -10,7 +10,12 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.testing import assert_allclose
 
-from astroflat.degradation import Camera, DegradationModel, simulate_night
+from astroflat.degradation import (
+    Camera,
+    DegradationModel,
+    sample_fields,
+    simulate_night,
+)
 from astroflat.degradation._dither import dither_offsets
 
 CLEAN = Camera('clean', gain=1.0, read_noise=0.0, bias=100.0, full_well=6e4, bits=16)
@@ -189,3 +194,13 @@ def test_own_offsets_are_checked():
         dither_offsets(3, pattern='dance', amplitude=1.0, rng=rng)
     own = [[0, 1], [2, 3], [4, 5]]
     assert_allclose(dither_offsets(3, pattern=own, amplitude=1.0, rng=rng), own)
+
+
+def test_sampled_fields_bring_their_truth():
+    """Fields sampled before keep their mask, table and gradient."""
+    fields = sample_fields((60, 70), difficulty=0.9, rng=3, kinds=['motes', 'glow'])
+    night = simulate_night(2, (60, 70), rng=1, flat=fields, sky=500.0)
+    assert night.fields is fields
+    assert np.array_equal(night.flat, fields.flat)
+    assert np.array_equal(night.dust_mask, fields.dust_mask)
+    assert_allclose(night.fixed, 500.0 * fields.gradient)

@@ -15,9 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from astroflat.degradation import MoteOptics, fields, sample_fields
+from astroflat.degradation import (
+    FIELD_KINDS,
+    SCENE_KINDS,
+    MoteOptics,
+    fields,
+    sample_fields,
+    scenes,
+)
+from astroflat.degradation._draws import DRAWS
 from astroflat.degradation._render import render_product, render_sum
-from astroflat.degradation.sampler import FIELD_KINDS
 
 SHAPE = (120, 160)
 
@@ -241,3 +248,9 @@ def test_component_of_both_sorts_is_refused():
     sampled = sample_fields(SHAPE, rng=1, kinds=['motes', 'linear'])
     with pytest.raises(ValueError, match='apart'):
         sampled.component('motes', 'linear')
+
+
+def test_names_are_those_that_can_be_drawn():
+    """The lists of kinds and the functions that draw them agree."""
+    assert tuple(DRAWS) == FIELD_KINDS
+    assert set(SCENE_KINDS) == {*scenes._NIGHT, *scenes._DAY, 'image'}

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
-from astroflat.degradation import simulate_video
+from astroflat.degradation import sample_fields, simulate_video
 from astroflat.io import SERFile
 
 
@@ -131,3 +131,27 @@ def test_negative_seeing_is_refused():
     """Air has no negative strength."""
     with pytest.raises(ValueError, match='seeing'):
         simulate_video(2, (30, 40), rng=1, seeing=-1.0)
+
+
+def test_sampled_fields_bring_their_truth():
+    """Fields sampled before keep their mask, table and gradient."""
+    fields = sample_fields((60, 70), difficulty=0.9, rng=3, kinds=['motes', 'linear'])
+    video = simulate_video(2, (60, 70), rng=1, flat=fields)
+    assert video.fields is fields
+    assert np.array_equal(video.flat, fields.flat)
+    assert np.array_equal(video.dust_mask, fields.dust_mask)
+    assert np.ptp(video.gradient) > 0
+
+
+def test_kinds_choose_the_artifacts():
+    """Only the artifacts that are asked for are drawn."""
+    video = simulate_video(1, (60, 70), rng=1, kinds=['specks'])
+    assert set(video.fields.kinds) == {'specks'}
+
+
+def test_fields_of_another_shape_are_refused():
+    """A flat has to fit the frames, and to be finite."""
+    with pytest.raises(ValueError, match='flat has the shape'):
+        simulate_video(1, (30, 40), rng=1, flat=np.ones((40, 30)))
+    with pytest.raises(ValueError, match='gradient has values'):
+        simulate_video(1, (30, 40), rng=1, gradient=np.full((30, 40), np.nan))
