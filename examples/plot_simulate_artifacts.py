@@ -66,8 +66,8 @@ table.pprint()
 # %%
 # In a frame
 # ----------
-# A sky, seen through the fields by a cooled camera. The brightest tenth of the pixels is
-# white, as one would stretch an image to see the faint parts of a nebula: there the
+# A sky, seen through the fields by a cooled camera. The brightest tenth of the pixels
+# is white, as one would stretch an image to see the faint parts of a nebula: there the
 # artifacts are as strong as the nebula itself.
 level = 2500.0
 scene = make_scene(
