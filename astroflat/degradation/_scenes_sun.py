@@ -246,10 +246,10 @@ def _spot_field(
     field = np.zeros((2, *shape), np.float32)
     for fy, fx, radius in spots:
         dy, dx = y - fy * ny, x - fx * nx
-        rho = np.hypot(dy, dx) / (radius * size) * (1.0 + 0.10 * bend)
+        rho = np.hypot(dy, dx) / (radius * size) * (1.0 + 0.14 * bend)
         own = np.clip(3.05 - 2.05 * rho, 0.0, None)
         # Small spots are pores: no penumbra.
-        own = own if radius > 0.07 else 3.0 * _step(own, 1.0, 1.3)
+        own = own if radius > 0.07 else 2.6 * _step(own, 0.9, 1.9)
         level = np.maximum(level, own)
         weight = 1.0 / (rho**3 + 0.05)
         field += weight * np.stack([dy, dx]) / (np.hypot(dy, dx) + 1e-3)
