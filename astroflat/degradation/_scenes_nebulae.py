@@ -156,7 +156,7 @@ def dark_nebula(
     arms = _lanes(shape, rng, depth=1.0)
     column = 0.9 * clouds + 2.0 * arms
     column = column - np.percentile(column, 62.0)
-    spread = np.percentile(column, 98.0)
+    spread = max(float(np.percentile(column, 98.0)), 1e-3)
     depth = np.log1p(np.exp(4.0 * column / spread)) * rng.uniform(0.7, 1.2)
     glow = textures.power_law(shape, slope=3.5, rng=rng)
     light = brightness * np.exp(0.15 * glow) * np.exp(-depth)

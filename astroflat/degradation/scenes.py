@@ -135,7 +135,7 @@ def draw_scene(
     """
     rng = np.random.default_rng(rng)
     _check(kind, image, level, fwhm, margin)
-    shape = tuple(int(size) for size in shape)
+    shape = _check_shape(shape, kind)
     canvas = tuple(size + 2 * margin for size in shape)
     if aberration is None:
         aberration = 0.25 * rng.uniform()
@@ -232,6 +232,15 @@ def _catalogue(stars: Stars, margin: int) -> QTable:
     table['y'] = (y[order] - margin) * u.pix
     table['flux'] = flux[order] * u.electron
     return table
+
+
+def _check_shape(shape: tuple[int, int], kind: str) -> tuple[int, int]:
+    """Return a shape as whole numbers, or raise if no texture fits it."""
+    least = 1 if kind == 'image' else 8
+    if np.shape(shape) != (2,) or min(shape) < least:
+        msg = f'shape must be (ny, nx) with at least {least} pixels each, not {shape!r}'
+        raise ValueError(msg)
+    return int(shape[0]), int(shape[1])
 
 
 def _check(kind: str, image: Any, level: float, fwhm: float, margin: int) -> None:

@@ -301,3 +301,20 @@ def test_arguments_out_of_range(arguments, word):
     """What cannot be is refused with the name of the argument."""
     with pytest.raises(ValueError, match=word):
         draw_scene((20, 20), rng=1, **arguments)
+
+
+@pytest.mark.parametrize('shape', [(7, 50), (50,), 9, (20, 20, 3)])
+def test_shapes_that_hold_no_scene(shape):
+    """A scene needs two axes of eight pixels."""
+    with pytest.raises(ValueError, match='shape'):
+        make_scene(shape, rng=1)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('shape', [(8, 8), (9, 150), (120, 8)])
+def test_small_and_narrow_scenes(shape, kind):
+    """Every kind fits the smallest and the narrowest frames."""
+    image = make_scene(shape, kind=kind, rng=1)
+    assert image.shape == shape
+    assert np.isfinite(image).all()
+    assert image.min() >= 0
