@@ -83,6 +83,9 @@ intersphinx_timeout = 20
 nitpick_ignore_regex = [
     # Words of numpydoc type descriptions, not names.
     (r'py:(class|obj)', r'(array[-_]like|optional|callable|path|scalar)'),
+    # Constants, and the private bases of public classes.
+    (r'py:obj', r'([a-z_]+\.)*[A-Z_]+'),
+    (r'py:class', r'astroflat\.([a-z_]+\.)*_\w+\.\w+'),
 ]
 missing = set(INVENTORIES) - set(intersphinx_mapping)
 if missing:
@@ -119,6 +122,32 @@ numpydoc_xref_aliases |= {
     'FlatSolution': 'astroflat.FlatSolution',
     'DegradationModel': 'astroflat.DegradationModel',
 }
+
+
+def resolve_alias(app, env, node, contnode):
+    """Find the page of a name that is documented under another of its modules."""
+    if node.get('refdomain') != 'py':
+        return None
+    domain = env.domains.python_domain
+    parts = node['reftarget'].split('.')
+    for tail in ('.'.join(parts[-2:]), parts[-1]):
+        for module in sorted(env.domaindata['py']['modules']):
+            if f'{module}.{tail}' in domain.objects:
+                return domain.resolve_xref(
+                    env,
+                    node['refdoc'],
+                    app.builder,
+                    'obj',
+                    f'{module}.{tail}',
+                    node,
+                    contnode,
+                )
+    return None
+
+
+def setup(app):
+    app.connect('missing-reference', resolve_alias)
+
 
 # -- Gallery ---------------------------------------------------------------------
 sphinx_gallery_conf = {
