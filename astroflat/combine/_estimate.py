@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -140,7 +141,8 @@ class _PlainEstimator:
         self, n: int, dtype: np.dtype, options: Options, block_bytes: int
     ) -> None:
         self._options = options
-        self._moments = mean_and_squares
+        self._moments = functools.partial(mean_and_squares, block_bytes=block_bytes)
+        self._width = block_width(n, 8, block_bytes)
         self._ranks = None
         if options.compiled:
             from astroflat.combine._compiled import compiled_moments
@@ -168,7 +170,7 @@ class _PlainEstimator:
         """Return the spread; the usual one where half the samples are equal."""
         sigma = from_mad(mad, count)
         equal = np.flatnonzero((mad == 0) & (count > 1))
-        for chosen in np.array_split(equal, len(equal) // 4096 + 1):
+        for chosen in np.array_split(equal, len(equal) // self._width + 1):
             if chosen.size:
                 _, squares, number = self._moments(strip.choose(chosen))
                 sigma[chosen] = from_squares(squares, number, strip.samples.dtype)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from astroflat.combine._columns import Strip, block_width
+from astroflat.combine._columns import BLOCK_BYTES, Strip, block_width
 
 __all__ = ['mean_and_squares']
 
 
-def mean_and_squares(strip: Strip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_and_squares(
+    strip: Strip, block_bytes: int = BLOCK_BYTES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     Compute the mean of columns, and the sum of squared distances from it.
 
@@ -18,6 +20,9 @@ def mean_and_squares(strip: Strip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ----------
     strip : Strip
         The samples.
+
+    block_bytes : int, optional
+        The size of the working block.
 
     Returns
     -------
@@ -32,7 +37,8 @@ def mean_and_squares(strip: Strip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count = np.empty(strip.size, dtype=np.int32)
     # All blocks have the same width, with something in unused columns: NumPy
     # adds in another order where a block has a single column.
-    block = np.zeros((len(strip.samples), block_width(len(strip.samples), 8)))
+    n = len(strip.samples)
+    block = np.zeros((n, block_width(n, 8, block_bytes)))
     for part, samples, mask in strip.blocks(block.shape[1]):
         used = part.stop - part.start
         block[:, :used] = samples

@@ -96,9 +96,9 @@ def make_plan(
         share = mem_limit / used
         block_bytes = int(min(BLOCK_BYTES, share * itemsize / (2 * _BLOCK_FACTOR)))
         fixed = _BLOCK_FACTOR * n * block_width(n, itemsize, block_bytes)
-        allowed = int((share - fixed) // row_bytes)
-        if allowed >= 1:
-            rows = min(rows, allowed)
+        room = share - fixed
+        if room >= row_bytes:
+            rows = int(min(rows, room / row_bytes))
             bands = [slice(y, min(y + rows, ny)) for y in range(0, ny, rows)]
             return Plan(bands, min(used, len(bands)), block_bytes)
     msg = (

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
 from astroflat._arrays import n_threads as count_threads
@@ -21,15 +23,22 @@ from astroflat.combine._options import parse_clip
 from astroflat.io.frames import FrameStack, open_frames
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from astroflat.combine._core import CombineResult
 
 __all__ = ['Request']
 
 _EXPOSURES = ('EXPTIME', 'EXPOSURE')
 # What describes the file of the first frame, not the image made of all.
-_STALE = ('BSCALE', 'BZERO', 'BLANK', 'DATAMIN', 'DATAMAX', 'CHECKSUM', 'DATASUM')
+_STALE = (
+    'BSCALE',
+    'BZERO',
+    'BLANK',
+    'DATAMIN',
+    'DATAMAX',
+    'CHECKSUM',
+    'DATASUM',
+    'SERFRAME',
+)
 
 
 class Request:
@@ -202,22 +211,18 @@ class Request:
         record(flat.meta, method, history=words, add_keyword=add_keyword)
         return flat
 
-    def _meta(self, result: CombineResult) -> MutableMapping:
+    def _meta(self, result: CombineResult) -> fits.Header:
         """Return the header of the first frame with what is new."""
-        first = self.stack.header(0)
-        meta = first.copy() if hasattr(first, 'copy') else dict(first)
+        meta = _as_header(self.stack.header(0))
         for key in _STALE:
-            if key in meta:
-                del meta[key]
+            meta.remove(key, ignore_missing=True)
         cards = {
             'NCOMBINE': (len(self.stack), 'number of frames combined'),
             'NSAMPMIN': (int(result.count.min()), 'fewest samples used of a pixel'),
             'NSAMPMAX': (int(result.count.max()), 'most samples used of a pixel'),
             **self._dates(),
         }
-        plain = not hasattr(meta, 'cards')
-        for key, card in cards.items():
-            meta[key] = card[0] if plain else card
+        meta.update(cards)
         return meta
 
     def _dates(self) -> dict[str, tuple]:
@@ -277,6 +282,17 @@ class Request:
         if not extra.any():
             return sigma
         return np.sqrt(sigma.astype(np.float64) ** 2 + extra).astype(np.float32)
+
+
+def _as_header(meta: Mapping) -> fits.Header:
+    """Return a copy as FITS header, without what such a header cannot hold."""
+    if isinstance(meta, fits.Header):
+        return meta.copy()
+    header = fits.Header()
+    for key, value in meta.items():
+        with contextlib.suppress(ValueError, TypeError):
+            header[key if len(key) <= 8 else f'HIERARCH {key}'] = value
+    return header
 
 
 def _exposure(header: Any, name: str) -> float:

@@ -34,7 +34,9 @@ def make_frames(dtype, n, seed=5):
     rng = np.random.default_rng(seed)
     noise = 3 if np.dtype(dtype).itemsize == 1 else 200
     frames = rng.normal(40 * noise, noise, (n, 20, 30))
-    frames += noise * rng.exponential(7, frames.shape) * (rng.random(frames.shape) < 0.04)
+    frames += (
+        noise * rng.exponential(7, frames.shape) * (rng.random(frames.shape) < 0.04)
+    )
     frames -= 6 * noise * (rng.random(frames.shape) < 0.01)
     return frames.astype(dtype)
 
@@ -49,7 +51,8 @@ def clip_with_astropy(clip, frames, mask=False):
 
 @pytest.mark.parametrize('clip', CLIPS)
 @pytest.mark.parametrize(
-    ('dtype', 'n'), [('u1', 130), ('u2', 1), ('u2', 2), ('u2', 25), ('i2', 10), ('f4', 41)]
+    ('dtype', 'n'),
+    [('u1', 130), ('u2', 1), ('u2', 2), ('u2', 25), ('i2', 10), ('f4', 41)],
 )
 def test_same_samples_as_astropy(dtype, n, clip, engine):
     """Median, mean and number of samples are those of astropy."""
