@@ -142,7 +142,11 @@ def run_demo(
     video = _simulate_video(quick, seed)
     solutions, residuals, images = {}, {}, {}
     solutions['video'] = _video_job(video, folder, overwrite, options)
-    residuals['video'] = _residuals(solutions['video'], video.flat, video.dust_mask)
+    residuals['video'] = _residuals(
+        solutions['video'],
+        video.fields.component('motes', 'specks', 'fibers'),
+        video.dust_mask,
+    )
     images['video'] = _video_images(video, solutions['video'])
     night = _simulate_night(quick, seed)
     solutions['night'] = _night_job(night, folder, overwrite, options)
@@ -167,7 +171,7 @@ def _simulate_video(quick: bool, seed: int) -> SimulatedVideo:
         kind='active_region',
         drift=30,
         pattern='random',
-        flat=fields.flat,
+        flat=fields,
         gradient=np.zeros(shape, np.float32),
         rng=rng,
     )
@@ -181,6 +185,7 @@ def _simulate_night(quick: bool, seed: int) -> SimulatedNight:
         15 if quick else 25,
         (256, 320) if quick else (600, 800),
         dither=50,
+        sky=6000,
         difficulty=0.6,
         gradient=0.04,
         kinds=('vignetting', 'motes', 'response', 'glow'),
@@ -285,7 +290,7 @@ def _residuals(
 def _video_images(video: SimulatedVideo, solution: FlatSolution) -> list:
     """Return a frame before, its correction and what it should be."""
     frame = video.frame(0).astype(np.float32) - video.camera.bias
-    truth = video.light(0) / video.flat / video.camera.gain
+    truth = video.light(0) / video.camera.gain
     return [
         ('one frame of the video', frame, 'sun'),
         ('corrected by its own dust flat', solution.correct(frame), 'sun'),

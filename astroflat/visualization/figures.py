@@ -260,12 +260,12 @@ def plot_comparison(
     n_lines = len(lines or [])
     width = max(len(images) for _, images in rows)
     figure = Figure(
-        figsize=(3.6 * width, 3.4 * len(rows) + 0.19 * n_lines + 0.4),
+        figsize=(3.6 * width, 3.0 * len(rows) + 0.19 * n_lines + 0.4),
         layout='constrained',
     )
     if title:
         figure.suptitle(title, fontsize=13)
-    heights = [3.4] * len(rows) + ([0.19 * n_lines] if n_lines else [])
+    heights = [3.0] * len(rows) + ([0.19 * n_lines] if n_lines else [])
     grid = figure.add_gridspec(len(heights), width, height_ratios=heights)
     for i, (name, images) in enumerate(rows):
         limits = {group: display_limits(_plane(image)) for _, image, group in images}

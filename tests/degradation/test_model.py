@@ -298,9 +298,9 @@ def test_wrong_fields(kwargs, match):
 
 def test_wrong_arguments():
     """Wrong options are named with their value."""
-    with pytest.raises(ValueError, match="normalize .* not 'max'"):
+    with pytest.raises(ValueError, match=r"normalize .* not 'max'"):
         af.DegradationModel(1.0, normalize='max')
-    with pytest.raises(ValueError, match='min_value must be positive'):
+    with pytest.raises(ValueError, match=r'min_value must be positive'):
         af.DegradationModel(1.0).correct(np.ones(SHAPE), min_value=0)
 
 
