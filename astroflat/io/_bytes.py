@@ -33,12 +33,14 @@ __all__ = [
 ]
 
 _O_BINARY = getattr(os, 'O_BINARY', 0)
+# Views of empty arrays cannot be cast.
+_NOTHING = memoryview(bytearray())
 _HAS_PREADV = hasattr(os, 'preadv')
 
 
 def raw_bytes(array: np.ndarray) -> memoryview:
     """Return the bytes of a C-contiguous array, without a copy."""
-    return memoryview(array.reshape(-1)).cast('B') if array.size else memoryview(b'')
+    return memoryview(array.reshape(-1)).cast('B') if array.size else _NOTHING
 
 
 def check_out(

@@ -23,6 +23,7 @@ __all__ = ['HDU', 'choose_hdu', 'find_hdu', 'sample_rule', 'scan_hdus']
 _BLOCK = 2880
 # 36 cards each; the longest headers known have some ten thousand cards.
 _MAX_BLOCKS = 4000
+_MAX_AXES = 999
 
 _WANTED = frozenset(
     {
@@ -80,6 +81,8 @@ class HDU:
         """The shape of the image, slowest axis first, without leading ones."""
         prefix = 'Z' if self.compressed else ''
         naxis = _integer(self.cards.get(f'{prefix}NAXIS', 0))
+        if not 0 <= naxis <= _MAX_AXES:
+            return ()
         axes = [
             _integer(self.cards.get(f'{prefix}NAXIS{k}', -1))
             for k in range(naxis, 0, -1)
@@ -290,7 +293,7 @@ def _value(text: str) -> Any:
 def _data_bytes(cards: dict[str, Any], name: str) -> int:
     """Return the size of the data, by the rule of the format."""
     naxis = _integer(cards.get('NAXIS', 0))
-    if not 0 <= naxis <= 999:
+    if not 0 <= naxis <= _MAX_AXES:
         msg = f'{name!r} has NAXIS = {naxis}, which does not exist'
         raise ImageFormatError(msg)
     axes = [_integer(cards.get(f'NAXIS{k + 1}', -1)) for k in range(naxis)]

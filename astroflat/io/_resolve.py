@@ -330,7 +330,7 @@ def _open_video(path: Path, kind: str, options: Options) -> FrameSource:
     from astroflat.io._spool import spool
     from astroflat.io.video import VideoReader
 
-    reader = VideoReader(path, color=options.color)
+    reader = VideoReader(path, color=options.color, partial=options.partial)
     source = spool(reader, path.name)
     source.color = reader.color
     return source

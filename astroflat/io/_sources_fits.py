@@ -237,7 +237,8 @@ def _decoder(path: Path, index: int, rule: SampleRule) -> Callable[[], np.ndarra
             # are in files that are not compressed.
             with fits.open(path, do_not_scale_image_data=True, memmap=False) as hdus:
                 data = hdus[index].data
-        except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
+        except Exception as error:
+            # Codecs have exceptions of their own kinds.
             msg = f'{path.name!r} cannot be decompressed: {error}'
             raise ImageFormatError(msg) from error
         return np.ascontiguousarray(data, dtype=rule.stored)

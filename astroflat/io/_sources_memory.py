@@ -234,8 +234,9 @@ class DaskSource(FrameSource):
 
     def read(self, frames: Sequence[int], start: int, out: np.ndarray) -> None:
         """Fill ``out[k]`` with rows of frame ``frames[k]``."""
-        chosen = frames
+        chosen: Any = list(frames)
         if isinstance(frames, range) and frames.step > 0:
+            # Dask slices far faster than it takes.
             chosen = slice(frames.start, frames.stop, frames.step)
         rows = self.array[chosen, start : start + out.shape[1]]
         # A masked dask array computes to a masked one: values are kept as is.

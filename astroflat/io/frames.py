@@ -68,8 +68,9 @@ def open_frames(
         frames for the others.
 
     partial : bool, optional
-        Whether to read what there is of SER videos whose size and header
-        disagree, with a warning.
+        Whether to read what there is of damaged videos (SER videos whose size
+        and header disagree, others that cannot be decoded to the end), with a
+        warning.
 
     Returns
     -------

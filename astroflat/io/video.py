@@ -43,6 +43,10 @@ class VideoReader:
         'mono' turns colour into luminance, 'RGB' is kept; a 2 x 2 pattern
         names the mosaic of a mono video. The default keeps what there is.
 
+    partial : bool, optional
+        Whether to keep the frames before the place where decoding fails, with
+        a warning. The default raises.
+
     Raises
     ------
     ImportError
@@ -59,8 +63,15 @@ class VideoReader:
     proportional to the light, and a flat made of them is an approximation.
     """
 
-    def __init__(self, path: str | os.PathLike, *, color: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        color: str | None = None,
+        partial: bool = False,
+    ) -> None:
         self.path = Path(path)
+        self._partial = partial
         self._av = _import_av()
         try:
             with self._av.open(str(self.path)) as container:
@@ -99,7 +110,12 @@ class VideoReader:
                     yield self._samples(frame, first=n == 0)
                     n += 1
         except self._av.error.FFmpegError as error:
-            raise self._failure(error) from error
+            failure = self._failure(error)
+            if n == 0 or not self._partial:
+                raise failure from error
+            msg = f'{failure}; {n} frames were read'
+            warnings.warn(msg, AstroflatWarning, stacklevel=2)
+            return
         if n < self.promised:
             msg = (
                 f'{self.path.name!r} promises {self.promised} frames, '
@@ -130,7 +146,9 @@ class VideoReader:
         return rgb
 
     def _failure(self, error: Exception) -> ImageFormatError:
-        msg = f'{self.path.name!r} cannot be decoded as video: {error}'
+        # Without the folder that FFmpeg puts into its messages.
+        reason = getattr(error, 'strerror', None) or type(error).__name__
+        msg = f'{self.path.name!r} cannot be decoded as video: {reason}'
         return ImageFormatError(msg)
 
 
