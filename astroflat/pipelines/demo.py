@@ -295,7 +295,7 @@ def _video_images(video: SimulatedVideo, solution: FlatSolution) -> list:
         ('one frame of the video', frame, 'sun'),
         ('corrected by its own dust flat', solution.correct(frame), 'sun'),
         ('the dust flat', solution.flat, 'flat'),
-        ('truth: what the Sun sent', truth, 'truth'),
+        ('truth: what the Sun sent', truth, 'sun'),
     ]
 
 

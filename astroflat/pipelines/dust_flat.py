@@ -10,7 +10,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 
-from astroflat._nddata import to_ccd, unpack
+from astroflat._nddata import Frame, to_ccd, unpack
 from astroflat._provenance import record
 from astroflat._report import QualityReport, to_mmag
 from astroflat.pipelines._audit import control_holes, fill_error
@@ -179,7 +179,7 @@ def dust_flat(
         (options.margin, options.feather, repr(options.inpainter), options.match),
         lambda: _fill(frame, planes, weight, fill, options),
     )
-    flat = _synthesize(frame, clean, weight)
+    flat = _synthesize(frame, clean, weight, color)
     report = _report(planes, sigma, weight, flat, detection, fill, observed)
     record(
         flat.meta,
@@ -230,7 +230,7 @@ def _observe(
         return median_flat(opened, bias=bias, dark=dark, **options, **threads)
 
 
-def _sigma_planes(frame: Any, color: str) -> list[np.ndarray] | None:
+def _sigma_planes(frame: Frame, color: str) -> list[np.ndarray] | None:
     """Return the standard deviation of each plane, if it is known."""
     if frame.variance is None:
         return None
@@ -242,7 +242,7 @@ def _detect(
     sigma: list[np.ndarray] | None,
     mask: Any,
     options: DustFlatOptions,
-    frame: Any,
+    frame: Frame,
     color: str,
 ) -> DustDetection:
     """Find the dust in the mean of the planes, or take the user's mask."""
@@ -289,7 +289,7 @@ def _filler(options: DustFlatOptions) -> Any:
 
 
 def _fill(
-    frame: Any,
+    frame: Frame,
     planes: list[np.ndarray],
     weight: np.ndarray,
     fill: Any,
@@ -317,13 +317,52 @@ def _fill(
     )
 
 
-def _synthesize(frame: Any, clean: CCDData, weight: np.ndarray) -> CCDData:
-    """Return the flat of all planes."""
+def _synthesize(
+    frame: Frame, clean: CCDData, weight: np.ndarray, color: str
+) -> CCDData:
+    """Return the flat, made plane by plane."""
     from astroflat.dust import synthetic_flat
 
-    wide = join_planes([weight], frame.shape)
-    observed = frame.ccd(frame.data, mask=frame.bad if frame.bad.any() else None)
-    return synthetic_flat(observed, clean, wide)
+    observed = _split_frame(frame, color)
+    filled = _split_frame(unpack(clean, ndim=(2, 3)), color)
+    flats = [
+        synthetic_flat(o, c, weight) for o, c in zip(observed, filled, strict=True)
+    ]
+    parts = [unpack(flat) for flat in flats]
+    return frame.ccd(
+        _join([p.data for p in parts], frame.shape),
+        mask=_join([p.mask for p in parts], frame.shape),
+        variance=_join([p.variance for p in parts], frame.shape),
+        unit=u.dimensionless_unscaled,
+        meta=parts[0].meta,
+    )
+
+
+def _split_frame(frame: Frame, color: str) -> list[CCDData]:
+    """Return the planes of an image with mask and uncertainty."""
+    planes = split_planes(frame.data, color)
+    bad = split_planes(frame.bad, color)
+    sigma = _sigma_planes(frame, color) or [None] * len(planes)
+    return [
+        CCDData(
+            data,
+            unit=frame.unit or u.one,
+            mask=mask if mask.any() else None,
+            uncertainty=None if error is None else StdDevUncertainty(error),
+            meta=frame.meta,
+        )
+        for data, mask, error in zip(planes, bad, sigma, strict=True)
+    ]
+
+
+def _join(planes: list, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Join planes, of which some may be missing."""
+    known = next((p for p in planes if p is not None), None)
+    if known is None:
+        return None
+    return join_planes(
+        [np.zeros_like(known) if p is None else p for p in planes], shape
+    )
 
 
 def _report(
