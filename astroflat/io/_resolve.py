@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from astroflat._exceptions import ImageFormatError
-from astroflat.io._bytes import Resources
+from astroflat.io._scratch import Resources
 from astroflat.io._sources import ConcatSource, FrameSource, PlaneSource
 
 __all__ = ['Options', 'file_kind', 'find_source', 'list_files', 'natural_key']

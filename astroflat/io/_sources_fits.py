@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from astroflat._exceptions import AstroflatWarning, ImageFormatError
-from astroflat.io._bytes import LazyScratch, Resources, Scratch, Section
 from astroflat.io._fits_blocks import (
     HDU,
     choose_hdu,
@@ -21,6 +20,7 @@ from astroflat.io._fits_blocks import (
     scan_hdus,
 )
 from astroflat.io._planes import Plane, SampleRule, count_bytes
+from astroflat.io._scratch import LazyScratch, Resources, Scratch, Section
 from astroflat.io._sources import Entry
 from astroflat.io._sources_images import image_entries
 from astroflat.io.bayer import BAYER_PATTERNS

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from astroflat._exceptions import ImageFormatError
-from astroflat.io._bytes import LazyScratch, Resources
 from astroflat.io._planes import Plane, SampleRule, count_bytes
+from astroflat.io._scratch import LazyScratch, Resources
 from astroflat.io._sources import Entry, native_dtype
 from astroflat.io._sources_memory import Item, check_shape
 from astroflat.io._spool import keep

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from astroflat.io._metadata import times_of_cards
 from astroflat.io._sources import (
     FrameSource,
     check_alike,
     native_dtype,
-    times_of_cards,
 )
 
 __all__ = ['ArraySource', 'DaskSource', 'Item', 'is_dask', 'take_item']

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from astroflat.io._bytes import Scratch, raw_bytes
+from astroflat.io._bytes import raw_bytes
+from astroflat.io._metadata import TIME_CARDS
 from astroflat.io._planes import Plane, SampleRule
+from astroflat.io._scratch import Scratch
 from astroflat.io._sources import (
-    TIME_CARDS,
     Entry,
     FrameSource,
     PlaneSource,
