@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from astroflat.dust._inpaint_covariance import pixel_noise
-from astroflat.dust._inpaint_windows import grow_box, holes
+from astroflat.dust._inpaint_windows import grow_box, holes, inner_box
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from astroflat.dust._inpaint_windows import Hole
+    from astroflat.dust._inpaint_windows import Box, Hole
 
 __all__ = ['fill_biharmonic']
 
@@ -23,17 +23,20 @@ STENCIL = 2
 #: Widths tried for smoothing the pixels around a hole.
 RING_SIGMAS = (1.0, 2.0, 4.0)
 
-#: A mosaic is closed when it has this many pixels.
-MOSAIC_PIXELS = 2_000_000
+#: A mosaic is closed when it has this many pixels: the sparse solver takes
+#: more than its share of time and memory for larger ones.
+MOSAIC_PIXELS = 100_000
 
 
 class _Crop(NamedTuple):
-    """A hole with its surroundings, finite, reflected at the frame's edge."""
+    """A hole with its surroundings, and where it touches the frame's edge."""
 
     hole: Hole
     values: np.ndarray
     unknown: np.ndarray
-    inner: tuple[slice, slice]
+    known: np.ndarray
+    inner: Box
+    touches: tuple[tuple[bool, bool], tuple[bool, bool]]
 
 
 def fill_biharmonic(
@@ -69,15 +72,12 @@ def fill_biharmonic(
     margin = 2 * STENCIL + int(np.ceil(3 * max(sigmas)))
     filled = np.full(data.shape, np.nan, dtype=data.dtype)
     crops = [_cut_out(data, hole, margin) for hole in holes(mask)]
-    crops = [crop for crop in crops if not crop.unknown.all()]
+    crops = [crop for crop in crops if crop.known.any()]
     for batch in _batches(sorted(crops, key=lambda crop: crop.values.shape[0])):
         places, shape = _shelves(batch)
-        values, unknown = np.zeros(shape), np.zeros(shape, dtype=bool)
-        known = np.zeros(shape, dtype=bool)
-        for crop, place in zip(batch, places, strict=True):
-            values[place], unknown[place] = crop.values, crop.unknown
-            known[place] = ~crop.unknown
-        solved = _solve(_smooth_ring(values, unknown, known, sigmas), unknown)
+        values, unknown, known = _mosaic(batch, places, shape)
+        values = _smooth_ring(values, unknown, known, sigmas)
+        solved = _solve(values, unknown, batch[0].touches)
         for crop, place in zip(batch, places, strict=True):
             member = crop.hole.member
             filled[crop.hole.box][member] = solved[place][crop.inner][member]
@@ -85,46 +85,62 @@ def fill_biharmonic(
 
 
 def _cut_out(data: np.ndarray, hole: Hole, margin: int) -> _Crop:
-    """Cut a hole out, mirrored where the margin leaves the frame."""
+    """Cut a hole out with its surroundings."""
+    box = grow_box(hole.box, margin, data.shape)
+    inner = inner_box(hole.box, box)
+    values = data[box].astype(float)
+    member = np.zeros(values.shape, dtype=bool)
+    member[inner] = hole.member
+    known = np.isfinite(values) & ~member
+    unknown = member
+    if known.any() and not (known | member).all():
+        values, unknown = _substitute(values, known, member)
+    values[member] = 0.0
+    touches = tuple(
+        (part.start < STENCIL, part.stop > length - STENCIL)
+        for part, length in zip(hole.box, data.shape, strict=True)
+    )
+    crop = _Crop(hole, values, unknown, known, inner, touches)
+    return crop if np.any(touches) else _fill_margin(crop, box, margin)
+
+
+def _substitute(
+    values: np.ndarray, known: np.ndarray, member: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Replace bad pixels around a hole.
+
+    Those beside the hole are unknowns too. Those farther off only bound
+    these, and the nearest good value is enough for them.
+    """
     from scipy.ndimage import distance_transform_edt
 
-    box = grow_box(hole.box, margin, data.shape)
-    member = np.zeros([part.stop - part.start for part in box], dtype=bool)
-    inner = tuple(
-        slice(part.start - outer.start, part.stop - outer.start)
-        for part, outer in zip(hole.box, box, strict=True)
-    )
-    member[inner] = hole.member
-    values = data[box].astype(float)
-    missing = ~np.isfinite(values) | member
-    if missing.all():
-        return _Crop(hole, values, missing, inner)
-    # Bad pixels beside the hole are unknowns too. Those farther off only
-    # bound these, and the nearest good value is enough for them.
     near = distance_transform_edt(~member) <= 2 * STENCIL
-    index = distance_transform_edt(missing, return_distances=False, return_indices=True)
-    values = values[tuple(index)]
-    # A mirror shows the hole too, so it must show the whole of it.
+    index = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return values[tuple(index)], ~known & near
+
+
+def _fill_margin(crop: _Crop, box: Box, margin: int) -> _Crop:
+    """Give a crop that ends at the frame's edge its full margin."""
     pads = [
-        (
-            length if part.start < margin else 0,
-            length if part.stop + margin > edge else 0,
-        )
-        for part, edge, length in zip(hole.box, data.shape, values.shape, strict=True)
+        (margin - (part.start - outer.start), margin - (outer.stop - part.stop))
+        for part, outer in zip(crop.hole.box, box, strict=True)
     ]
-    values = np.pad(values, pads, mode='symmetric')
-    unknown = np.pad(missing & near, pads, mode='symmetric')
-    shifted = tuple(
-        slice(part.start + pad[0], part.stop + pad[0])
-        for part, pad in zip(inner, pads, strict=True)
-    )
-    return _Crop(hole, values, unknown, shifted)
+    if not np.any(pads):
+        return crop
+    arrays = (np.pad(part, pads) for part in crop[1:4])
+    inner = tuple(slice(margin, margin + length) for length in crop.hole.member.shape)
+    return _Crop(crop.hole, *arrays, inner, crop.touches)
 
 
 def _batches(crops: list[_Crop]) -> Iterator[list[_Crop]]:
     """Yield as many crops at a time as fit on a mosaic."""
     batch, pixels = [], 0
     for crop in crops:
+        if np.any(crop.touches):
+            # The equations at the edge are scikit-image's, who must see it.
+            yield [crop]
+            continue
         if batch and pixels + crop.values.size > MOSAIC_PIXELS:
             yield batch
             batch, pixels = [], 0
@@ -134,10 +150,13 @@ def _batches(crops: list[_Crop]) -> Iterator[list[_Crop]]:
         yield batch
 
 
-def _shelves(crops: list[_Crop]) -> tuple[list, tuple[int, int]]:
+def _shelves(crops: list[_Crop]) -> tuple[list[Box], tuple[int, int]]:
     """Place crops sorted by height in rows of about a square mosaic."""
+    if len(crops) == 1:
+        shape = crops[0].values.shape
+        return [tuple(slice(0, length) for length in shape)], shape
     total = sum(crop.values.size for crop in crops)
-    width = max(int(np.sqrt(total)), max(crop.values.shape[1] for crop in crops))
+    width = max(int(np.sqrt(total)), *(crop.values.shape[1] for crop in crops))
     places, y, x, shelf = [], 0, 0, 0
     for crop in crops:
         height, length = crop.values.shape
@@ -149,18 +168,40 @@ def _shelves(crops: list[_Crop]) -> tuple[list, tuple[int, int]]:
     return places, (y + shelf, width)
 
 
-def _solve(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+def _mosaic(
+    crops: list[_Crop], places: list[Box], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put values, unknown and known pixels of the crops in their places."""
+    parts = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for crop, place in zip(crops, places, strict=True):
+        for whole, part in zip(parts, crop[1:4], strict=True):
+            whole[place] = part
+    return parts
+
+
+def _solve(values: np.ndarray, unknown: np.ndarray, touches: tuple) -> np.ndarray:
     """Call scikit-image without its clipping to the range of the known."""
     from skimage.restoration import inpaint_biharmonic
 
+    free = [(axis, end) for axis in (0, 1) for end in (1, 0) if not touches[axis][end]]
+    if not free:
+        # The hole is as large as the frame: there is no place for the limits.
+        return inpaint_biharmonic(values, unknown)
+    axis, end = free[0]
     low, high = values.min(), values.max()
     room = 1e3 * (high - low) + 1.0
-    limits = np.zeros((1, values.shape[1]))
-    limits[0, :2] = low - room, high + room
-    # Mosaics have margins, so no equation sees this additional row.
-    padded = np.concatenate([values, limits])
-    holes = np.concatenate([unknown, np.zeros(limits.shape, dtype=bool)])
-    return inpaint_biharmonic(padded, holes)[:-1]
+    # Two rows beyond the margin of the hole, so that no equation sees them.
+    shape = list(values.shape)
+    shape[axis] = 2
+    limits = np.full(shape, low - room)
+    limits[(slice(None),) * axis + (1,)] = high + room
+    nothing = np.zeros(shape, dtype=bool)
+    order = slice(None, None, 1 if end else -1)
+    padded = np.concatenate([values, limits][order], axis=axis)
+    holes_of = np.concatenate([unknown, nothing][order], axis=axis)
+    solved = inpaint_biharmonic(padded, holes_of)
+    cut = slice(0, -2) if end else slice(2, None)
+    return solved[(slice(None),) * axis + (cut,)]
 
 
 def _smooth_ring(

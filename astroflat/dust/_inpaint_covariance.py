@@ -16,8 +16,8 @@ LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 #: Correlation lengths, in pixels, of the terms that are tried.
 LENGTHS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 
-#: Shapes of the correlation: from the roughest to the smoothest surface.
-FAMILIES = ('matern32', 'matern52', 'gaussian')
+#: Shapes of the correlation: surfaces with one derivative, and with all.
+FAMILIES = ('matern32', 'gaussian')
 
 
 @dataclass(frozen=True)
@@ -210,11 +210,8 @@ def _correlation(x: np.ndarray, family: str) -> np.ndarray:
     """Return the correlation at a distance in units of the length."""
     if family == 'gaussian':
         return np.exp(-0.5 * x * x)
-    if family == 'matern32':
-        x = np.sqrt(3.0) * x
-        return (1.0 + x) * np.exp(-x)
-    x = np.sqrt(5.0) * x
-    return (1.0 + x + x * x / 3.0) * np.exp(-x)
+    x = np.sqrt(3.0) * x
+    return (1.0 + x) * np.exp(-x)
 
 
 def _block_share(size: np.ndarray, length: float, family: str) -> np.ndarray:

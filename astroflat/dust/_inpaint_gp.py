@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,9 @@ __all__ = ['krige', 'ring_width']
 #: The hole is resolved by this many blocks along its radius.
 BLOCKS_PER_RADIUS = 8
 
+#: Blocks double in size every so many blocks.
+GROWTH = 1.5
+
 #: More points than this are merged into larger blocks.
 MAX_POINTS = 600
 
@@ -35,6 +37,7 @@ class _Points(NamedTuple):
     value: np.ndarray
     count: np.ndarray
     size: np.ndarray
+    terms: np.ndarray
 
 
 def ring_width(depth: float) -> int:
@@ -97,37 +100,43 @@ def krige(
     degree = _affordable(degree, int(known.sum()))
     if degree < 0:
         return np.full((2, int(target.sum())), np.nan)
-    frame = _Coordinates.around(target, ring + depth)
-    residual, known = _detrend(data, known, frame, degree)
+    # Of order one, so that nothing below depends on the unit of the image.
+    level = float(np.abs(data[known]).mean()) or 1.0
+    data = np.where(known, data / level, 0.0)
+    trend = _Trend(target, ring + depth, degree)
+    residual, known = _detrend(data, known, trend)
     block = max(1, round(depth / BLOCKS_PER_RADIUS))
-    points = _gather(data, known, distance, block)
-    basis = frame.basis(points.y, points.x, degree)
-    distances = np.hypot(points.y[:, None] - points.y, points.x[:, None] - points.x)
+    points = _gather(data, known, distance, block, trend)
+    trend.orthogonalise(points.terms)
+    distances = _distances(points.y, points.x, points)
     fits = [
-        _Fit(points, covariance, distances, basis)
+        _Fit(points, covariance, distances, trend)
         for covariance in _covariances(data, residual, known, smooth_terms=smooth_terms)
     ]
     best = max(fits, key=lambda fit: fit.evidence)
-    return _predict_pixels(best, frame, degree, target, block)
+    values, sigma = _predict_pixels(best, target, block)
+    return level * values, level * sigma
 
 
-class _Coordinates(NamedTuple):
-    """Coordinates of order one around a hole, for the polynomials."""
+class _Trend:
+    """Polynomials of the position relative to a hole."""
 
-    y0: float
-    x0: float
-    scale: float
+    def __init__(self, target: np.ndarray, scale: float, degree: int) -> None:
+        self.centre = [float(part.mean()) for part in np.nonzero(target)]
+        self.scale = float(scale)
+        self.powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+        self.mixing = np.eye(len(self.powers))
 
-    @classmethod
-    def around(cls, target: np.ndarray, scale: float) -> _Coordinates:
-        y, x = np.nonzero(target)
-        return cls(float(y.mean()), float(x.mean()), float(scale))
+    def __call__(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the terms at some places, one column each."""
+        y, x = (y - self.centre[0]) / self.scale, (x - self.centre[1]) / self.scale
+        return np.stack([y**i * x**j for i, j in self.powers], axis=-1) @ self.mixing
 
-    def basis(self, y: np.ndarray, x: np.ndarray, degree: int) -> np.ndarray:
-        """Return the monomials up to a total degree, one column each."""
-        y, x = (y - self.y0) / self.scale, (x - self.x0) / self.scale
-        powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-        return np.stack([y**i * x**j for i, j in powers], axis=-1)
+    def orthogonalise(self, terms: np.ndarray) -> None:
+        """Mix the terms so that they are orthogonal, and drop undetermined ones."""
+        _, size, axes = np.linalg.svd(terms, full_matrices=False)
+        used = size > 1e-6 * size[0]
+        self.mixing = axes[used].T / size[used]
 
 
 class _Fit:
@@ -138,27 +147,29 @@ class _Fit:
         points: _Points,
         covariance: Covariance,
         distances: np.ndarray,
-        basis: np.ndarray,
+        trend: _Trend,
     ) -> None:
         from scipy.linalg import cholesky, solve_triangular
 
-        self.points, self.covariance = points, covariance
+        self.points, self.covariance, self.trend = points, covariance, trend
         matrix = covariance.between(distances, points.size, points.size)
         matrix[np.diag_indices_from(matrix)] += covariance.noise / points.count
         self.lower = cholesky(matrix, lower=True, check_finite=False)
-        self.basis = self._whiten(basis)
+        self.basis = self._whiten(points.terms @ trend.mixing)
         values = self._whiten(points.value)
         q, r = np.linalg.qr(self.basis)
         self.inverse = solve_triangular(r, np.eye(len(r)))
-        self.trend = self.inverse @ (q.T @ values)
-        self.rest = values - self.basis @ self.trend
-        self.freedom = max(1, len(values) - len(self.trend))
+        self.coefficients = self.inverse @ (q.T @ values)
+        self.rest = values - self.basis @ self.coefficients
+        self.freedom = max(1, len(values) - len(r))
         self.scale = float(self.rest @ self.rest) / self.freedom
         self.evidence = self._evidence(r)
 
     def _evidence(self, r: np.ndarray) -> float:
         """Return the restricted log likelihood less one per smooth term."""
-        determinants = np.log(np.diag(self.lower)).sum() + np.log(np.abs(np.diag(r))).sum()
+        determinants = (
+            np.log(np.diag(self.lower)).sum() + np.log(np.abs(np.diag(r))).sum()
+        )
         tiny = np.finfo(float).tiny
         likelihood = -0.5 * self.freedom * np.log(self.scale + tiny) - determinants
         return likelihood - 2 * len(self.covariance.sills)
@@ -168,25 +179,26 @@ class _Fit:
 
         return solve_triangular(self.lower, values, lower=True, check_finite=False)
 
-    def predict(
-        self, y: np.ndarray, x: np.ndarray, basis: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the values and variances, without the noise, at some places."""
         p = self.points
-        distance = np.hypot(y[:, None] - p.y, x[:, None] - p.x)
+        distance = _distances(y, x, p)
         cross = self.covariance.between(distance, np.ones(len(y), dtype=int), p.size)
         weights = self._whiten(cross.T)
-        values = basis @ self.trend + weights.T @ self.rest
+        basis = self.trend(y, x)
+        values = basis @ self.coefficients + weights.T @ self.rest
         lever = (basis - weights.T @ self.basis) @ self.inverse
         variance = self.covariance.sill - (weights**2).sum(0) + (lever**2).sum(1)
         return values, np.maximum(variance, 0) * self.scale
 
 
-def _predict_pixels(fit: _Fit, frame: _Coordinates, degree: int, target: np.ndarray, block: int):
+def _predict_pixels(
+    fit: _Fit, target: np.ndarray, block: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return values and standard deviations of the pixels of a hole."""
     y, x = np.nonzero(target)
     if block == 1:
-        values, variance = fit.predict(y, x, frame.basis(y, x, degree))
+        values, variance = fit.predict(y, x)
         return values, np.sqrt(variance)
     # Nothing finer than the blocks can be predicted: nodes are enough.
     from scipy.interpolate import RectBivariateSpline
@@ -195,12 +207,20 @@ def _predict_pixels(fit: _Fit, frame: _Coordinates, degree: int, target: np.ndar
     columns = np.arange(x.min() - block, x.max() + 2 * block, block, dtype=float)
     grid = np.meshgrid(rows, columns, indexing='ij')
     nodes = grid[0].ravel(), grid[1].ravel()
-    values, variance = fit.predict(*nodes, frame.basis(*nodes, degree))
+    values, variance = fit.predict(*nodes)
     shape = grid[0].shape
     smooth = RectBivariateSpline(rows, columns, values.reshape(shape))
     sigma = np.sqrt(variance).reshape(shape)
     linear = RectBivariateSpline(rows, columns, sigma, kx=1, ky=1)
     return smooth(y, x, grid=False), linear(y, x, grid=False)
+
+
+def _distances(y: np.ndarray, x: np.ndarray, points: _Points) -> np.ndarray:
+    """Return the distances of places, one row each, from all points."""
+    square = (y[:, None] - points.y) ** 2
+    square += (x[:, None] - points.x) ** 2
+    # Several times faster than hypot, whose care for overflow is not needed.
+    return np.sqrt(square, out=square)
 
 
 def _affordable(degree: int, n_known: int) -> int:
@@ -211,40 +231,50 @@ def _affordable(degree: int, n_known: int) -> int:
 
 
 def _detrend(
-    data: np.ndarray, known: np.ndarray, frame: _Coordinates, degree: int
+    data: np.ndarray, known: np.ndarray, trend: _Trend
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Subtract the polynomial, and drop lone pixels far off it."""
-    for _ in range(2):
-        y, x = np.nonzero(known)
-        basis, values = frame.basis(y, x, degree), data[known]
-        trend = np.linalg.lstsq(basis, values, rcond=None)[0]
-        residual = np.zeros(data.shape)
-        residual[known] = values - basis @ trend
-        spikes = _spikes(residual, known)
-        if not spikes.any():
+    """Subtract a robust polynomial, and drop lone pixels far off it."""
+    terms, values = trend(*np.nonzero(known)), data[known]
+    weight, rest = np.ones(values.size), values
+    ridge = 1e-12 * values.size * np.eye(terms.shape[1])
+    for _ in range(6):
+        weighted = (terms * weight[:, None]).T
+        rest = values - terms @ np.linalg.solve(
+            weighted @ terms + ridge, weighted @ values
+        )
+        # Rounding must not pass for structure where the fit is perfect.
+        limit = SPIKE * 1.4826 * np.median(np.abs(rest)) + 1e-12
+        new = np.clip(1 - (rest / limit) ** 2, 0, 1) ** 2
+        if np.abs(new - weight).max() < 0.01:
             break
-        known = known & ~spikes
-        residual[spikes] = 0
-    return residual, known
+        weight = new
+    residual = np.zeros(data.shape)
+    residual[known] = rest
+    spikes = _spikes(residual, known, limit)
+    residual[spikes] = 0
+    return residual, known & ~spikes
 
 
-def _spikes(residual: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _spikes(residual: np.ndarray, known: np.ndarray, limit: float) -> np.ndarray:
     """Return the far pixels that do not belong to a larger structure."""
     from scipy.ndimage import binary_opening
 
-    size = np.abs(residual)
-    far = known & (size > SPIKE * 1.4826 * np.median(size[known]))
+    far = known & (np.abs(residual) > limit)
     return far & ~binary_opening(far, np.ones((2, 2))) if far.any() else far
 
 
 def _gather(
-    data: np.ndarray, known: np.ndarray, distance: np.ndarray, block: int
+    data: np.ndarray,
+    known: np.ndarray,
+    distance: np.ndarray,
+    block: int,
+    trend: _Trend,
 ) -> _Points:
     """Average the known pixels over blocks that double with the distance."""
     y, x = np.nonzero(known)
-    values, far = data[known], distance[known] - 1
+    far = distance[known] - 1
     while True:
-        band = np.log2(1 + far / (2 * block)).astype(np.int64)
+        band = np.log2(1 + far / (GROWTH * block)).astype(np.int64)
         size = block << band
         key = (band << 48) | ((y // size) << 24) | (x // size)
         first, index = np.unique(key, return_index=True, return_inverse=True)[1:]
@@ -252,8 +282,13 @@ def _gather(
             break
         block += max(1, block // 3)
     count = np.bincount(index)
-    means = (np.bincount(index, a) / count for a in (y, x, values))
-    return _Points(*means, count, size[first])
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(index, values) / count
+
+    # Curved terms are averaged like the pixels, not taken at the mean place.
+    terms = np.stack([mean(term) for term in trend(y, x).T], axis=-1)
+    return _Points(mean(y), mean(x), mean(data[known]), count, size[first], terms)
 
 
 def _covariances(
@@ -261,8 +296,7 @@ def _covariances(
 ) -> list[Covariance]:
     """Return the covariances to choose from; white noise is always one."""
     # A surface without any noise would make the matrix singular.
-    level = float(np.abs(data[known]).mean())
-    noise = max(pixel_noise(data, known) ** 2, (1e-7 * level) ** 2, 1e-300)
+    noise = max(pixel_noise(data, known) ** 2, 1e-14)
     longest = 0.5 * max(known.shape)
     lags = semivariogram(residual, known, longest)
     if not lags[0].size:

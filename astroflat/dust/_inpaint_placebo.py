@@ -27,7 +27,7 @@ ZONES = 4
 COPIES_PER_CLASS, COPIES_PER_HOLE = 64, 8
 
 #: The share of the local scatter below which no error is believed.
-LEAST = 0.05
+LEAST = 0.02
 
 
 class _Site(NamedTuple):
@@ -70,7 +70,7 @@ def placebo_sigma(
     over copies of like size, in zones of the depth in the hole, in units of
     the local scatter around the hole, which is multiplied back. A hole size
     without a copy takes the next; without any copy at all, the local scatter
-    itself is the answer.
+    itself is the answer. Errors that are lost in the noise are overstated.
     """
     sites = [_site(data, hole) for hole in holes(mask)]
     copies, hidden = _place(data, sites, np.random.default_rng(seed))
@@ -95,7 +95,7 @@ def _site(data: np.ndarray, hole: Hole) -> _Site:
     around = data[grow_box(hole.box, margin, data.shape)].astype(float)
     y, x = np.nonzero(np.isfinite(around))
     if y.size < 8:
-        return _Site(hole, depth, size, np.nan)
+        return _Site(hole, depth, size, float(np.nanstd(data)))
     values = around[y, x]
     basis = np.stack([np.ones(y.size), y, x], axis=-1)
     rest = values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
@@ -145,7 +145,9 @@ def _shifted(hole: Hole, angle: float, shape: tuple[int, int]) -> Hole | None:
 def _free(data: np.ndarray, hidden: np.ndarray, hole: Hole) -> bool:
     """Tell whether a copy lies on good pixels, apart from other copies."""
     box = grow_box(hole.box, 3, data.shape)
-    return bool(np.isfinite(data[hole.box][hole.member]).all() and not hidden[box].any())
+    return bool(
+        np.isfinite(data[hole.box][hole.member]).all() and not hidden[box].any()
+    )
 
 
 def _shares(
@@ -153,22 +155,43 @@ def _shares(
 ) -> dict[int, np.ndarray]:
     """Return the mean squared errors by class and zone, in units of the scatter."""
     filled = fill(np.where(hidden, data.dtype.type(np.nan), data), hidden)
-    sums: dict[int, np.ndarray] = {}
+    found: dict[int, list] = {}
     for copy in copies:
         box, member = copy.hole.box, copy.hole.member
         wide = grow_box(box, 16, data.shape)
         noise = pixel_noise(data[wide], np.isfinite(data[wide]))
         error = (filled[box] - data[box])[member].astype(float)
         good = np.isfinite(error)
-        excess = (error[good] ** 2 - noise**2) / copy.scatter**2
-        zone = _zones(copy.depth)[good]
-        total = sums.setdefault(copy.size, np.zeros((2, ZONES)))
-        total += [np.bincount(zone, excess, ZONES), np.bincount(zone, minlength=ZONES)]
-    return {size: _profile(*total) for size, total in sums.items() if total[1].any()}
+        if good.any() and copy.scatter > 0:
+            zone = _zones(copy.depth)[good]
+            error = error[good] / copy.scatter
+            found.setdefault(copy.size, []).append(
+                _excess(error, zone, noise / copy.scatter)
+            )
+    return {size: _profile(np.array(excess)) for size, excess in found.items()}
 
 
-def _profile(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return the mean of each zone; empty zones take the mean of all."""
+def _excess(error: np.ndarray, zone: np.ndarray, noise: float) -> np.ndarray:
+    """
+    Return squared errors less the noise: summed by zone, counted, of the mean.
+
+    The errors of a good fill are much smaller than the noise of the pixels
+    that it is compared with, and lost in it. Its mean over the hole is not.
+    """
+    sums = np.bincount(zone, error**2 - noise**2, ZONES)
+    mean = error.mean() ** 2 - noise**2 / error.size
+    return np.stack([sums, np.bincount(zone, minlength=ZONES), np.full(ZONES, mean)])
+
+
+def _profile(excess: np.ndarray) -> np.ndarray:
+    """
+    Return the mean of each zone; empty zones take the mean of all.
+
+    What the noise leaves uncertain is given to the error, not to the method.
+    """
+    total, count, _ = excess.sum(axis=0)
     mean = np.full(ZONES, total.sum() / count.sum())
     mean[count > 0] = total[count > 0] / count[count > 0]
-    return np.maximum(mean, LEAST**2)
+    of_holes = excess[:, 2, 0]
+    least = max(of_holes.mean(), 0) + of_holes.std() / np.sqrt(of_holes.size)
+    return np.maximum(mean, max(least, LEAST**2))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ['Box', 'Hole', 'cells', 'grow_box', 'holes']
+__all__ = ['Box', 'Hole', 'cells', 'grow_box', 'holes', 'inner_box']
 
 Box = tuple[slice, slice]
 
@@ -94,6 +95,26 @@ def grow_box(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     )
 
 
+def inner_box(box: Box, outer: Box) -> Box:
+    """
+    Return a box in the coordinates of a larger one.
+
+    Parameters
+    ----------
+    box, outer : tuple of two slices
+        The box and the box around it, in the frame.
+
+    Returns
+    -------
+    inner : tuple of two slices
+        The box as seen from the corner of ``outer``.
+    """
+    return tuple(
+        slice(part.start - around.start, part.stop - around.start)
+        for part, around in zip(box, outer, strict=True)
+    )
+
+
 def cells(hole: Hole, depth: float) -> Iterator[tuple[Hole, np.ndarray]]:
     """
     Cut a hole that is much longer than deep into overlapping cells.
@@ -132,7 +153,7 @@ def _cut(length: int, side: int) -> list[tuple[slice, np.ndarray]]:
     edges = np.linspace(0, length, count + 1).round().astype(int)
     lap = side // 4
     intervals = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         part = slice(max(start - lap, 0), min(stop + lap, length))
         place = np.arange(part.start, part.stop) + 0.5
         rise = np.minimum(place - (start - lap), (stop + lap) - place) / (2 * lap)

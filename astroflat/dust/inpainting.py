@@ -19,13 +19,14 @@ from astropy.nddata import NDData
 from astroflat._exceptions import AstroflatWarning
 from astroflat._nddata import unpack
 from astroflat._provenance import record
-from astroflat.dust._inpaint_windows import Hole, cells, grow_box, holes
-from astroflat.dust.masks import _mask_or_weights
+from astroflat.dust._inpaint_windows import cells, grow_box, holes, inner_box
+from astroflat.dust._weights import mask_or_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from astroflat._nddata import Frame
+    from astroflat.dust._inpaint_windows import Hole
 
 __all__ = [
     'BiharmonicInpainter',
@@ -47,8 +48,9 @@ class Inpainter(Protocol):
 
     It is called with the image, a 2-D floating-point array with NaN in every
     pixel that must not be used, and with the boolean mask of the pixels to
-    fill. It returns the filled image, of which only the pixels of the mask
-    are used, or a tuple of it and of an array of standard deviations.
+    fill; both are read-only. It returns the filled image, of which only the
+    pixels of the mask are used, or a tuple of it and of an array of standard
+    deviations.
 
     Without standard deviations, `inpaint` finds them by hiding good pixels
     and calling it a second time.
@@ -134,10 +136,7 @@ class GaussianProcessInpainter:
         depth = hole.depth
         sums = np.zeros((3, *hole.member.shape))
         for cell, weight in cells(hole, depth):
-            place = tuple(
-                slice(part.start - outer.start, part.stop - outer.start)
-                for part, outer in zip(cell.box, hole.box, strict=True)
-            )
+            place = inner_box(cell.box, hole.box)
             result = np.zeros((3, *cell.member.shape))
             result[:2, cell.member] = self._fill_cell(data, cell, depth)
             result[2] = 1
@@ -157,7 +156,9 @@ class GaussianProcessInpainter:
                 break
             ring *= 2
         target = np.zeros(window.shape, dtype=bool)
-        y, x = (part.start - outer.start for part, outer in zip(cell.box, box, strict=True))
+        y, x = (
+            part.start - outer.start for part, outer in zip(cell.box, box, strict=True)
+        )
         ny, nx = cell.member.shape
         target[y : y + ny, x : x + nx] = cell.member
         return krige(
@@ -214,7 +215,9 @@ class BiharmonicInpainter:
 
     def __post_init__(self) -> None:
         if self.ring_sigma != 'auto' and not 0 <= self.ring_sigma <= 32:
-            msg = f"ring_sigma must be 'auto' or 0 to 32 pixels, not {self.ring_sigma!r}"
+            msg = (
+                f"ring_sigma must be 'auto' or 0 to 32 pixels, not {self.ring_sigma!r}"
+            )
             raise ValueError(msg)
 
     def __call__(self, data: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -317,7 +320,7 @@ def inpaint(
     True
     """
     frame = unpack(image, name='image', ndim=(2, 3))
-    hole = _mask_or_weights(mask) > 0
+    hole = mask_or_weights(mask) > 0
     if hole.shape != frame.shape[:2]:
         msg = f'mask has the shape {hole.shape}, the image has {frame.shape}'
         raise ValueError(msg)
@@ -363,7 +366,10 @@ def _fill_planes(
             msg = 'no good pixel is left outside the mask to fill the holes from'
             raise ValueError(msg)
         results.append(_fill_plane(plane, hole, inpainter, wanted=wanted))
-    stack = [np.stack(part, axis=-1).reshape(data.shape) for part in zip(*results, strict=True)]
+    stack = [
+        np.stack(part, axis=-1).reshape(data.shape)
+        for part in zip(*results, strict=True)
+    ]
     return stack[0], stack[1]
 
 
@@ -387,7 +393,9 @@ def _call(
     inpainter: Inpainter, plane: np.ndarray, hole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Call a method and check what it returns."""
-    result = inpainter(plane.copy(), hole.copy())
+    plane, hole = plane.view(), hole.view()
+    plane.flags.writeable = hole.flags.writeable = False
+    result = inpainter(plane, hole)
     filled, sigma = result if isinstance(result, tuple) else (result, None)
     parts = [np.asarray(part) for part in (filled, sigma) if part is not None]
     if any(part.shape != plane.shape for part in parts):

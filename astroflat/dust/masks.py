@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._arrays import as_mask
 from astroflat.dust._distance import power_distance
+from astroflat.dust._weights import mask_or_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -98,7 +98,7 @@ def dilate_mask(
            [0, 0, 1, 1, 1, 0, 0],
            [0, 0, 0, 1, 0, 0, 0]])
     """
-    mask = _binary(_mask_or_weights(mask), threshold)
+    mask = _binary(mask_or_weights(mask), threshold)
     radius = _pixels(radius)
     if relative < 0 or not np.isfinite(relative):
         msg = f'relative must be a finite number of at least 0, not {relative!r}'
@@ -161,7 +161,7 @@ def feather_mask(
     >>> feather_mask(np.array([[1, 0, 0, 0, 0]]) > 0, sigma=1).round(3)
     array([[1.   , 0.589, 0.071, 0.   , 0.   ]], dtype=float32)
     """
-    mask = _mask_or_weights(mask)
+    mask = mask_or_weights(mask)
     for name, value in (('sigma', sigma), ('reach', reach)):
         if not np.isfinite(value) or value < 0 or (name == 'reach' and value == 0):
             msg = f'{name} must be a finite positive number, not {value!r}'
@@ -252,27 +252,6 @@ def _square(radius: np.ndarray) -> np.ndarray:
     return square + (np.sqrt(square + 1.0) <= radius) - (np.sqrt(square) > radius)
 
 
-def _mask_or_weights(mask: ArrayLike) -> np.ndarray:
-    """Return a mask as bool, or weights as float in [0, 1]."""
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or mask.size == 0:
-        msg = f'mask must be 2-D (ny, nx), not of shape {mask.shape}'
-        raise ValueError(msg)
-    if mask.dtype == bool:
-        return mask
-    if mask.dtype.kind not in 'iuf':
-        msg = f'mask must be boolean or float, not {mask.dtype}'
-        raise TypeError(msg)
-    low, high = mask.min(), mask.max()
-    if not (low >= 0 and high <= 1):
-        msg = (
-            f'mask has values from {low} to {high}; pass a boolean mask '
-            '(mask > threshold), or divide by the full scale to get [0, 1]'
-        )
-        raise ValueError(msg)
-    return as_mask(mask, mask.shape) if mask.dtype.kind in 'iu' else mask
-
-
 def _binary(mask: np.ndarray, threshold: float | tuple[float, float]) -> np.ndarray:
     """Turn weights into a mask."""
     if mask.dtype == bool:
@@ -294,7 +273,7 @@ def _binary(mask: np.ndarray, threshold: float | tuple[float, float]) -> np.ndar
 
 
 def _label(mask: np.ndarray) -> np.ndarray:
-    """Number the objects that touch by a side or a corner."""
+    """Give objects that touch by a side or a corner one number each."""
     from scipy.ndimage import label
 
     return label(mask, np.ones((3, 3)))[0]
