@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from astroflat._exceptions import ImageFormatError, SERError
 from astroflat.io.bayer import BAYER_PATTERNS, is_mosaic, merge_bayer, split_bayer
 from astroflat.io.dump import dump_frames
@@ -41,3 +43,7 @@ __all__ = [
     'write_image',
     'write_ser',
 ]
+
+if 'astropy.nddata' in sys.modules:
+    # CCDData.read(..., format='ser'); see the module for when it is not there.
+    from astroflat.io import ccddata as _ccddata  # noqa: F401

@@ -106,25 +106,9 @@ def write_ser(
     ...     video.shape, video[2].max()
     ((3, 4, 6), np.uint8(2))
     """
-    if byteorder not in ('little', 'big') or flag not in ('common', 'standard'):
-        msg = (
-            "byteorder must be 'little' or 'big' and flag 'common' or 'standard', "
-            f'not {byteorder!r} and {flag!r}'
-        )
-        raise ValueError(msg)
-    if color is not None and color not in COLORS.values():
-        msg = f'color must be one of {list(COLORS.values())}, not {color!r}'
-        raise ValueError(msg)
+    _check_options(byteorder, flag, color)
     with ExitStack() as context:
         source, items = _open(frames, context)
-        names = {
-            name: getattr(source, name, '') if value is None else value
-            for name, value in (
-                ('observer', observer),
-                ('instrument', instrument),
-                ('telescope', telescope),
-            )
-        }
         if times is None:
             times = getattr(source, 'times', None)
         known = times is not None and times is not False
@@ -136,7 +120,9 @@ def write_ser(
             color=color or getattr(source, 'color', None),
             bit_depth=bit_depth or getattr(source, 'bit_depth', None),
             little_endian=int((byteorder == 'little') == (flag == 'standard')),
-            **names,
+            observer=_name(observer, source, 'observer'),
+            instrument=_name(instrument, source, 'instrument'),
+            telescope=_name(telescope, source, 'telescope'),
         )
         samples = _Samples(header, byteorder, rounding=rounding)
         with temporary.open('wb') as stream:
@@ -206,6 +192,24 @@ class _Samples:
         self.clipped += int(((rounded < 0) | (rounded > self._limit)).sum())
         self.total += frame.size
         return np.clip(rounded, 0, self._limit).astype(self.header.dtype)
+
+
+def _check_options(byteorder: str, flag: str, color: str | None) -> None:
+    """Raise if an option has a value that does not exist."""
+    if byteorder not in ('little', 'big') or flag not in ('common', 'standard'):
+        msg = (
+            "byteorder must be 'little' or 'big' and flag 'common' or 'standard', "
+            f'not {byteorder!r} and {flag!r}'
+        )
+        raise ValueError(msg)
+    if color is not None and color not in COLORS.values():
+        msg = f'color must be one of {list(COLORS.values())}, not {color!r}'
+        raise ValueError(msg)
+
+
+def _name(given: str | None, source: Any, which: str) -> str:
+    """Return a name of the header: the one given, or that of the source."""
+    return getattr(source, which, '') if given is None else given
 
 
 def _open(frames: Any, context: ExitStack) -> tuple[Any, Iterable]:

@@ -406,7 +406,7 @@ class FrameStack:
             With unit (adu if the source says none), metadata, mask,
             uncertainty and WCS.
         """
-        from astroflat.io._containers import make_ccd
+        from astroflat.io.ccddata import make_ccd
 
         return make_ccd(self, self._source, int(i), self._frame(i))
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.io import registry
 from astropy.nddata import CCDData
 
-from astroflat.io import SERFile, _containers
+from astroflat.io import SERFile, ccddata
 
 NOON = 637134768000000000
 
@@ -18,7 +21,7 @@ def test_registered():
     formats = registry.get_formats(CCDData)
     row = formats[formats['Format'] == 'ser'][0]
     assert (row['Read'], row['Write'], row['Auto-identify']) == ('Yes', 'Yes', 'Yes')
-    _containers.register()
+    ccddata.register()
 
 
 def test_read(make_ser, scene):
@@ -72,3 +75,18 @@ def test_content_decides(make_ser, scene):
     """A SER video is recognised under any name."""
     path = make_ser(scene, file='video.dat')
     np.testing.assert_array_equal(CCDData.read(path).data, scene[0])
+
+
+def test_registered_when_nddata_is_there(make_ser, scene):
+    """After astropy.nddata the import of astroflat.io is enough; it never imports it."""
+    path = str(make_ser(scene))
+    code = (
+        'import sys, astroflat.io\n'
+        'assert "astropy.nddata" not in sys.modules\n'
+        'for name in [n for n in sys.modules if n.startswith("astroflat")]:\n'
+        '    del sys.modules[name]\n'
+        'from astropy.nddata import CCDData\n'
+        'import astroflat.io\n'
+        f'assert CCDData.read({path!r}, format="ser").shape == (24, 32)\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=60)

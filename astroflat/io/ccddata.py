@@ -2,9 +2,10 @@
 """
 Frames as CCDData, and the SER format in ``CCDData.read`` and ``write``.
 
-Importing this module registers the format. It is imported by
-`FrameStack.ccd` and by the part of the package that handles CCDData; nothing
-else in `astroflat.io` imports `astropy.nddata`.
+Importing this module registers the format. `astroflat.io` imports it when
+`astropy.nddata` is already there, and `FrameStack.ccd` when it is needed;
+nothing else in `astroflat.io` imports `astropy.nddata`, which would double the
+time that a command takes to start.
 """
 
 from __future__ import annotations
@@ -98,6 +99,18 @@ def read_ser_ccd(
     -------
     ccd : `~astropy.nddata.CCDData`
         The names and the time of the frame are in its metadata.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> import astroflat.io.ccddata
+    >>> from astropy.nddata import CCDData
+    >>> from astroflat.io import write_ser
+    >>> path = os.path.join(tempfile.mkdtemp(), 'moon.ser')
+    >>> write_ser(path, np.full((2, 3, 4), 7, dtype='u1'), telescope='C11')
+    >>> ccd = CCDData.read(path, format='ser', frame=1)
+    >>> ccd.shape, str(ccd.unit), ccd.meta['TELESCOP']
+    ((3, 4), 'adu', 'C11')
     """
     from astroflat.io._sources_ser import ser_header
     from astroflat.io.ser import SERFile
@@ -127,6 +140,14 @@ def write_ser_ccd(ccd: CCDData, filename: str | os.PathLike, **options: Any) -> 
     **options
         As in `~astroflat.io.write_ser`. The names and, for a single frame,
         the time are taken from the metadata if they are not given.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> import astroflat.io.ccddata
+    >>> from astropy.nddata import CCDData
+    >>> ccd = CCDData(np.ones((3, 4), dtype='u2'), unit='adu')
+    >>> ccd.write(os.path.join(tempfile.mkdtemp(), 'one.ser'), bit_depth=12)
     """
     from astroflat.io.ser import write_ser
 
