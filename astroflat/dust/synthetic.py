@@ -127,6 +127,7 @@ def synthetic_flat(
            [1.  , 0.75, 0.75, 1.  ],
            [1.  , 1.  , 1.  , 1.  ]], dtype=float32)
     """
+    _check_options(min_value, smooth)
     seen = unpack(observed, name='observed')
     pure = unpack(clean, name='clean', unit=seen.unit)
     weight = mask_or_weights(weight, name='weight')
@@ -151,6 +152,16 @@ def synthetic_flat(
     flat[invalid | ~touched] = 1.0
     sigma = _sigma(pure, variance, weight * ratio, touched & ~invalid)
     return _pack(seen, flat.astype(np.float32), invalid, sigma, add_keyword)
+
+
+def _check_options(min_value: float, smooth: float | None) -> None:
+    """Raise if an option makes no sense."""
+    if not 0 <= min_value < 1:
+        msg = f'min_value must be at least 0 and below 1, not {min_value!r}'
+        raise ValueError(msg)
+    if smooth is not None and not 0 <= smooth <= 32:
+        msg = f'smooth must be None or 0 to 32 pixels, not {smooth!r}'
+        raise ValueError(msg)
 
 
 def _check_scale(
