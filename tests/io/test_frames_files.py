@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -236,6 +238,7 @@ def test_error_closes_files(tmp_path):
 
     write(tmp_path)
     (tmp_path / 'f99.fits').write_text('broken')
+    gc.collect()
     used = _bytes._BUDGET._used
     with pytest.raises(ImageFormatError, match=r'f99\.fits'):
         open_frames(tmp_path)

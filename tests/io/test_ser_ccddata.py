@@ -78,7 +78,7 @@ def test_content_decides(make_ser, scene):
 
 
 def test_registered_when_nddata_is_there(make_ser, scene):
-    """After astropy.nddata the import of astroflat.io is enough; it never imports it."""
+    """With astropy.nddata there, the import of astroflat.io is enough."""
     path = str(make_ser(scene))
     code = (
         'import sys, astroflat.io\n'
