@@ -58,8 +58,8 @@ def write_ser(
 
     bit_depth : int, optional
         Significant bits per sample, 1 to 16. Up to 8 are stored in one byte,
-        more in two. The default is that of ``frames`` if it is a `SERFile`,
-        8 for types of one byte, and 16 otherwise.
+        more in two. The default is that of the SER video that the frames
+        come from, else 8 for types of one byte, and 16 otherwise.
 
     observer, instrument, telescope : str, optional
         Names, at most 40 bytes of UTF-8; by default those of ``frames``.
@@ -107,22 +107,24 @@ def write_ser(
     ((3, 4, 6), np.uint8(2))
     """
     _check_options(byteorder, flag, color)
+    names = {'observer': observer, 'instrument': instrument, 'telescope': telescope}
     with ExitStack() as context:
         source, items = _open(frames, context)
         if times is None:
-            times = getattr(source, 'times', None)
+            times = _fact(source, 'times')
         known = times is not None and times is not False
         ticks = time_to_ticks(times).ravel() if known else None
         temporary = context.enter_context(atomic_path(path, overwrite=overwrite))
         first, items = _peek(items)
         header = _header(
             first,
-            color=color or getattr(source, 'color', None),
-            bit_depth=bit_depth or getattr(source, 'bit_depth', None),
+            color=color or _fact(source, 'color'),
+            bit_depth=bit_depth or _depth(source),
             little_endian=int((byteorder == 'little') == (flag == 'standard')),
-            observer=_name(observer, source, 'observer'),
-            instrument=_name(instrument, source, 'instrument'),
-            telescope=_name(telescope, source, 'telescope'),
+            **{
+                which: (_fact(source, which) or '') if given is None else given
+                for which, given in names.items()
+            },
         )
         samples = _Samples(header, byteorder, rounding=rounding)
         with temporary.open('wb') as stream:
@@ -207,9 +209,18 @@ def _check_options(byteorder: str, flag: str, color: str | None) -> None:
         raise ValueError(msg)
 
 
-def _name(given: str | None, source: Any, which: str) -> str:
-    """Return a name of the header: the one given, or that of the source."""
-    return getattr(source, which, '') if given is None else given
+def _fact(source: Any, which: str) -> Any:
+    """Return what the frames, or the SER video that they come from, know."""
+    value = getattr(source, which, None)
+    if value is None:
+        value = getattr(getattr(source, 'video', None), which, None)
+    return value
+
+
+def _depth(source: Any) -> int | None:
+    """Return the bits that the source states, if SER has as many."""
+    depth = _fact(source, 'bit_depth')
+    return depth if depth is not None and depth <= 16 else None
 
 
 def _open(frames: Any, context: ExitStack) -> tuple[Any, Iterable]:

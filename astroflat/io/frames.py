@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from astropy.units import UnitBase
 
     from astroflat.io._sources import FrameSource
+    from astroflat.io.ser import ByteOrderEvidence, SERFile
 
 __all__ = ['FrameStack', 'open_frames']
 
@@ -286,14 +287,17 @@ class FrameStack:
     @property
     def bit_depth(self) -> int:
         """The bits of a sample: those the video states, or those of its type."""
-        video = getattr(self._source, 'video', None)
-        return 8 * self.dtype.itemsize if video is None else video.bit_depth
+        return 8 * self.dtype.itemsize if self.video is None else self.video.bit_depth
 
     @property
-    def evidence(self) -> Any:
+    def video(self) -> SERFile | None:
+        """The SER video that the frames come from; None for other sources."""
+        return getattr(self._source, 'video', None)
+
+    @property
+    def evidence(self) -> ByteOrderEvidence | None:
         """Why a SER video is read in its byte order; None for other sources."""
-        video = getattr(self._source, 'video', None)
-        return None if video is None else video.byteorder_evidence
+        return None if self.video is None else self.video.byteorder_evidence
 
     def label(self, i: int) -> str:
         """

@@ -109,6 +109,7 @@ def test_frames_from_anywhere(tmp_path, scene):
         'path': first,
         'paths': [first],
         'stack': open_frames(scene),
+        'wide stack': open_frames(scene.astype(int)),
         'int64': scene.astype(int),
     }
     for name, frames in kinds.items():
@@ -134,6 +135,14 @@ def test_copy_keeps_everything(make_ser, scene, tmp_path):
     with SERFile(source) as video:
         write_ser(tmp_path / 'copy.ser', video)
     assert (tmp_path / 'copy.ser').read_bytes() == source.read_bytes()
+    # A path and a stack know as much, and a part of a stack its own times.
+    write_ser(tmp_path / 'path.ser', source)
+    assert (tmp_path / 'path.ser').read_bytes() == source.read_bytes()
+    with open_frames(source) as stack:
+        write_ser(tmp_path / 'part.ser', stack[2:4])
+    with SERFile(tmp_path / 'part.ser') as video:
+        assert video.bit_depth == 12
+        assert video.timestamps.tolist() == ticks[2:4]
     with SERFile(source) as video:
         write_ser(tmp_path / 'bare.ser', video, times=False, observer='')
     with SERFile(tmp_path / 'bare.ser') as video:
