@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from astroflat._report import QualityReport
 
@@ -21,6 +21,8 @@ _MEANING = {
     'weak': 'look at it first',
     'reject': 'do not use it',
 }
+# A page is for looking; the whole of a long table belongs into a file.
+_MAX_ROWS = 300
 _PNG = b'\x89PNG\r\n\x1a\n'
 # A page that opens anywhere, in print and in the dark as well.
 _STYLE = """
@@ -37,11 +39,14 @@ h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0;
   text-align: left; white-space: nowrap; }
-td.number, th.number { text-align: right; padding-left: .8rem; }
+td.number { text-align: right; padding-left: .8rem; }
 tr:hover { background: var(--soft); }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; margin-bottom: .4rem; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
+.numbers { columns: 19rem; column-gap: 3rem; margin: 0; }
+.numbers div { display: flex; justify-content: space-between; gap: 1rem;
+  break-inside: avoid; border-bottom: 1px solid var(--line); }
+.numbers dd { margin: 0; font-variant-numeric: tabular-nums; }
 """
 
 
@@ -77,10 +82,8 @@ def render(
         f'<style>{_STYLE}</style></head><body>',
         f'<h1>{title}</h1>',
         _verdict(content),
-        '<div class="columns">',
         _pairs('Numbers', content['numbers']),
         _pairs('Limits', content['thresholds']),
-        '</div>',
         *(_figure(caption, figure) for caption, figure in figures.items()),
         *(_table(caption, table) for caption, table in tables.items()),
         f'<p><small>astroflat {escape(_version())}</small></p>',
@@ -106,14 +109,15 @@ def _verdict(content: dict[str, Any]) -> str:
 
 
 def _pairs(title: str, values: dict[str, Any]) -> str:
-    """Return names and values as a table."""
+    """Return names and values in columns; all digits show on hovering."""
     if not values:
         return ''
     rows = ''.join(
-        f'<tr><th scope="row">{escape(name)}</th>{_cell(value)}</tr>'
+        f'<div><dt>{escape(name)}</dt>'
+        f'<dd title="{escape(str(value))}">{escape(_text(value))}</dd></div>'
         for name, value in values.items()
     )
-    return f'<section><h2>{escape(title)}</h2><table>{rows}</table></section>'
+    return f'<section><h2>{escape(title)}</h2><dl class="numbers">{rows}</dl></section>'
 
 
 def _cell(value: Any) -> str:
@@ -169,15 +173,20 @@ def _table(caption: str, table: Any) -> str:
     names, rows = _rows(table)
     if not names:
         return ''
-    head = ''.join(f'<th class="number" scope="col">{escape(n)}</th>' for n in names)
-    body = ''.join(f'<tr>{"".join(_cell(value) for value in row)}</tr>' for row in rows)
+    head = ''.join(f'<th scope="col">{escape(str(name))}</th>' for name in names)
+    body = ''.join(
+        f'<tr>{"".join(_cell(value) for value in row)}</tr>' for row in rows[:_MAX_ROWS]
+    )
+    left = len(rows) - _MAX_ROWS
+    note = f'<p><small>and {left} more rows</small></p>' if left > 0 else ''
     return (
         f'<section><h2>{escape(caption)}</h2><div class="scroll"><table>'
-        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
+        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
+        '</section>'
     )
 
 
-def _rows(table: Any) -> tuple[list[str], Iterable[list[Any]]]:
+def _rows(table: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the names of the columns and the rows as plain values."""
     if hasattr(table, 'colnames'):
         names = list(table.colnames)

@@ -67,7 +67,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     """Add how sources are found."""
     group = parser.add_argument_group('sources')
     group.add_argument(
-        '--fwhm', type=float, default=3.0, metavar='PX', help='of a star; default 3'
+        '--fwhm', type=float, metavar='PX', help='of a star; measured by default'
     )
     group.add_argument(
         '--nsigma', type=float, default=5.0, metavar='N', help='threshold; default 5'
@@ -144,10 +144,12 @@ def _evaluate(path: Path, args: argparse.Namespace) -> Any:
     """Judge one result by what was given."""
     from astroflat import quality
 
-    settings = quality.DetectionSettings(
-        fwhm=args.fwhm, nsigma=args.nsigma, method=args.sources
-    )
     truth = None if args.truth is None else Path(args.truth)
+    if args.flat and args.frames is None:
+        return quality.evaluate_flat(path, truth)
+    settings = quality.DetectionSettings(
+        fwhm=args.fwhm or _fwhm(args), nsigma=args.nsigma, method=args.sources
+    )
     if args.frames is not None:
         return quality.evaluate_frames(
             path,
@@ -158,8 +160,6 @@ def _evaluate(path: Path, args: argparse.Namespace) -> Any:
             settings=settings,
             gain=args.gain,
         )
-    if args.flat:
-        return quality.evaluate_flat(path, truth)
     return quality.evaluate_image(
         path,
         truth,
@@ -167,6 +167,20 @@ def _evaluate(path: Path, args: argparse.Namespace) -> Any:
         settings=settings,
         peak=args.peak,
     )
+
+
+def _fwhm(args: argparse.Namespace) -> float:
+    """Measure the width of the stars, in the truth or in the first frame."""
+    import math
+
+    from astroflat.io import open_frames
+    from astroflat.quality import measure_fwhm
+
+    source = [args.truth] if args.frames is None else args.frames
+    with open_frames(common.one_or_many(source)) as stack:
+        image = stack[0]
+    fwhm = measure_fwhm(image.mean(axis=-1) if image.ndim == 3 else image)
+    return 3.0 if math.isnan(fwhm) else round(fwhm, 2)
 
 
 def _write(
@@ -186,10 +200,12 @@ def _write(
     page, single = only.report, len(evaluations) == 1
     if not single:
         page = QualityReport('evaluate', {}, {}, merged.verdict, merged.reasons)
-        tables['Results'] = rows
+        tables['Results'] = _turned(rows)
     for name, evaluation in evaluations.items():
         for caption, table in evaluation.tables.items():
             tables[caption if single else f'{name}: {caption}'] = table
+            file = folder / f'{name}_{_slug(caption)}.csv'
+            table.write(file, format='ascii.csv', overwrite=args.overwrite)
     page.write_html(
         folder / 'evaluate.html',
         figures=figures,
@@ -209,10 +225,23 @@ def _figures(
     figures = {}
     for name, evaluation in evaluations.items():
         for caption, figure in evaluation.figures().items():
-            file = folder / f'{name}_{caption.lower().replace(" ", "_")}.png'
+            file = folder / f'{name}_{_slug(caption)}.png'
             save_figure(figure, file, overwrite=args.overwrite)
             figures[caption if len(evaluations) == 1 else f'{name}: {caption}'] = figure
     return figures
+
+
+def _turned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per number and one column per result, to read side by side."""
+    names = dict.fromkeys(name for row in rows for name in row if name != 'result')
+    return [
+        {'number': name} | {row['result']: row.get(name) for row in rows}
+        for name in names
+    ]
+
+
+def _slug(caption: str) -> str:
+    return caption.lower().replace(' ', '_')
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]], overwrite: bool) -> None:

@@ -22,10 +22,11 @@ from astroflat.quality._inject import (
 )
 from astroflat.quality.detection import (
     DetectionSettings,
+    faintest_flux,
     find_sources,
     subtract_background,
 )
-from astroflat.quality.matching import pair_sources
+from astroflat.quality.pairing import pair_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +88,12 @@ class AuditFrame:
     def spacing(self) -> float:
         """The smallest distance of two injected stars."""
         return 2 * (self.settings.annulus[1] + self.settings.radius)
+
+    @property
+    def threshold_snr(self) -> float:
+        """The signal-to-noise ratio of a star that just reaches the threshold."""
+        unit = flux_of_snr(1.0, self.noise, None, self.settings.fwhm)
+        return faintest_flux(self.threshold, self.settings) / unit
 
     def process(self, image: np.ndarray) -> np.ndarray:
         """
@@ -215,7 +222,7 @@ def prepare(
         threshold=float(threshold),
         processed=run_function(function, frame, frame.data),
         known=known,
-        taken=_taken(bad, known[known['strength'] >= threshold], settings),
+        taken=_taken(frame.data, bad, noise, settings),
     )
 
 
@@ -387,16 +394,22 @@ def _count_new(audit: AuditFrame, found: Table, table: Table) -> int:
     return int(np.count_nonzero(rest))
 
 
-def _taken(bad: np.ndarray, sources: Table, settings: DetectionSettings) -> np.ndarray:
-    """Return where no star may be injected: sources, bad pixels and the edge."""
-    reach = math.ceil(settings.annulus[1]) + 1
-    near = np.ones(bad.shape, bool)
-    row, column = (np.rint(sources[n]).astype(int) for n in ('y', 'x'))
-    near[row, column] = False
-    taken = ndimage.distance_transform_edt(near) < 3 * settings.fwhm
+def _taken(
+    image: np.ndarray, bad: np.ndarray, noise: float, settings: DetectionSettings
+) -> np.ndarray:
+    """Return where no star may be injected: light, bad pixels and the edge."""
+    clean, _ = subtract_background(image, bad, box=settings.box)
+    # Smoothed as by a fit, 3 standard deviations: one place in 700 of an empty
+    # sky, but also the wings of bright stars.
+    sigma = settings.fwhm / 2.3548
+    light = ndimage.gaussian_filter(clean, sigma) * (2 * math.sqrt(math.pi) * sigma)
+    free = light < 3 * noise
+    taken = ~free
+    if taken.any():
+        taken = ndimage.distance_transform_edt(free) < 2 * settings.fwhm
     if bad.any():
         taken |= ndimage.distance_transform_edt(~bad) <= settings.radius + 1
-    edge = max(reach, settings.margin)
+    edge = max(math.ceil(settings.annulus[1]) + 1, settings.margin)
     taken[:edge] = taken[-edge:] = True
     taken[:, :edge] = taken[:, -edge:] = True
     return taken

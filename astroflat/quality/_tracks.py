@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table, vstack
 
-from astroflat.quality.matching import pair_sources
+from astroflat.quality.pairing import pair_sources
 
 __all__ = ['common_places', 'link_stars', 'star_offset']
 

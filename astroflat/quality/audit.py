@@ -26,9 +26,10 @@ from astroflat.quality._audit_rounds import (
     prepare,
     run_rounds,
 )
+from astroflat.quality._fractions import interval, percent
 from astroflat.quality.detection import DetectionSettings, subtract_background
 from astroflat.quality.limits import HarmLimits, judge
-from astroflat.quality.matching import interval, pair_sources
+from astroflat.quality.pairing import pair_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -279,6 +280,7 @@ def _numbers(audit: AuditFrame, table: Table) -> dict[str, Any]:
         'noise_before': audit.noise,
         'noise_after': noise_after,
         'threshold': threshold,
+        'threshold_snr': audit.threshold_snr,
         'n_sources_before': int(np.count_nonzero(known['strength'] >= threshold)),
         'n_sources_after': len(after),
         'n_false': len(after) - len(i),
@@ -307,7 +309,7 @@ def _judge(
     numbers: dict[str, Any], audit: AuditFrame, stars: Table, limits: HarmLimits
 ) -> QualityReport:
     """Compare with the limits."""
-    sure = stars[np.asarray(stars['snr']) >= _SURE * audit.threshold / audit.noise]
+    sure = stars[np.asarray(stars['snr']) >= _SURE * audit.threshold_snr]
     n_false, n_after = numbers['n_false'] + numbers['n_new'], len(stars)
     n_after += numbers['n_sources_after']
     seen = np.asarray(sure['found_before'], bool)
@@ -329,8 +331,8 @@ def _judge(
         f'{numbers["n_new_bad"]} pixels are not finite any more',
     )
     checks = (
-        ('lost_percent', *_excess(n_lost, n_seen), _LOST),
-        ('false_percent', *_excess(n_false, n_after), _FALSE),
+        ('lost_percent', *percent(n_lost, n_seen), _LOST),
+        ('false_percent', *percent(n_false, n_after), _FALSE),
         ('flux_bias_percent', response[0], 2 * response[1], _RESPONSE),
         ('shift_pixels', shift, 2 * shift_error, _SHIFT),
         (
@@ -353,13 +355,6 @@ _SEPARABILITY = (
     'injected stars are harder to tell from blank sky: the probability changes by '
     '{value} (limit {limit})'
 )
-
-
-def _excess(k: int, n: int) -> tuple[float, float]:
-    """Return a fraction in per cent and how much of it may be chance."""
-    if n == 0:
-        return 0.0, 0.0
-    return 100 * k / n, 100 * (k / n - interval(k, n, 0.95)[0])
 
 
 def _mean_shift(stars: Table) -> tuple[float | None, float]:

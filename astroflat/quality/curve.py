@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Row, Table
 
+from astroflat.quality._fractions import harmonic_mean
 from astroflat.quality.detection import (
     DetectionSettings,
     _usable,
+    faintest_flux,
     find_sources,
 )
-from astroflat.quality.matching import (
+from astroflat.quality.pairing import (
     catalogue_sources,
-    harmonic_mean,
     open_pair,
     pair_sources,
     reference_sources,
-    star_flux,
 )
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def detection_curve(
         The largest distance of a pair in pixels; by default the FWHM.
 
     min_flux : float, optional
-        Fainter sources of a catalogue are not asked for; by default the
-        flux of a Gaussian star at the threshold of the settings.
+        Fainter sources of a catalogue are not asked for; by default
+        `faintest_flux` of the threshold of the settings.
 
     mask : array_like of bool, optional
         True marks pixels to ignore, in both.
@@ -156,7 +156,7 @@ def detection_curve(
     asked = settings.threshold or settings.nsigma * noise
     inner = replace(settings, border=0)
     if other is None:
-        limit = star_flux(asked, settings) if min_flux is None else min_flux
+        limit = faintest_flux(asked, settings) if min_flux is None else min_flux
         wanted = catalogue_sources(reference, limit)
     else:
         limits = (asked, 0.6 * min(asked, *steps))

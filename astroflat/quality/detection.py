@@ -20,9 +20,18 @@ from astropy.table import Table
 from astroflat._nddata import unpack
 from astroflat.quality._aperture import measure_fluxes
 
-__all__ = ['DetectionSettings', 'find_sources', 'subtract_background']
+__all__ = [
+    'DetectionSettings',
+    'faintest_flux',
+    'find_sources',
+    'subtract_background',
+]
 
 _SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
+# DAOFIND cuts its kernel at 1.5 standard deviations, for crowded fields. That
+# costs half of the signal: its threshold of 5 finds stars of a signal-to-noise
+# ratio of 15. With 3 it is 7.
+_KERNEL_RADIUS = 3.0
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,12 @@ def find_sources(
 
     Notes
     -----
-    DAOFIND correlates the image with a Gaussian of zero sum; its threshold is
-    the height of the star, scaled so that the noise of the correlated image is
-    that of the pixels (Stetson 1987).
+    DAOFIND correlates the image with a Gaussian of zero sum, here out to three
+    standard deviations (Stetson 1987); segmentation smooths it by a Gaussian.
+    In both the filtered image is scaled so that white noise has the same
+    standard deviation as in the image: a threshold of 5 times the noise per
+    pixel is 5 standard deviations there. `faintest_flux` says which star that
+    is.
 
     References
     ----------
@@ -178,6 +190,42 @@ def find_sources(
     sources['flux'], sources['flux_err'] = measured['flux'], measured['flux_err']
     sources.meta = {'threshold': float(threshold), 'noise': noise}
     return sources[np.argsort(-sources['strength'], kind='stable')]
+
+
+def faintest_flux(threshold: float, settings: DetectionSettings) -> float:
+    """
+    Return the flux of a Gaussian star that just reaches a threshold.
+
+    Parameters
+    ----------
+    threshold : float
+        The threshold in the unit of the image.
+
+    settings : DetectionSettings
+        How sources are found.
+
+    Returns
+    -------
+    flux : float
+        The flux of the whole star, centred on a pixel.
+
+    Examples
+    --------
+    >>> from astroflat.quality import DetectionSettings, faintest_flux
+    >>> settings = DetectionSettings(fwhm=3, method='segmentation')
+    >>> round(faintest_flux(5.0, settings), 1)
+    22.6
+    """
+    sigma = settings.fwhm * _SIGMA
+    if settings.method == 'dao':
+        from photutils.detection import DAOStarFinder
+
+        height = DAOStarFinder(
+            threshold=threshold, fwhm=settings.fwhm, sigma_radius=_KERNEL_RADIUS
+        ).threshold_eff
+    else:
+        height = threshold / (math.sqrt(math.pi) * sigma)
+    return 2 * math.pi * sigma**2 * float(height)
 
 
 def subtract_background(
@@ -261,7 +309,10 @@ def _dao(
 
     separation = settings.fwhm if settings.separation is None else settings.separation
     finder = DAOStarFinder(
-        threshold=threshold, fwhm=settings.fwhm, min_separation=separation
+        threshold=threshold,
+        fwhm=settings.fwhm,
+        sigma_radius=_KERNEL_RADIUS,
+        min_separation=separation,
     )
     # In double precision as the centroids differ by 0.01 px otherwise.
     found = finder.find_stars(clean.astype(np.float64), mask=bad)

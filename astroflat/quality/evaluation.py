@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,16 @@ import numpy as np
 
 from astroflat._nddata import unpack
 from astroflat._report import QualityReport
-from astroflat.quality.curve import detection_curve
+from astroflat.quality._flats import as_solution
+from astroflat.quality.curve import DetectionCurve, detection_curve
 from astroflat.quality.detection import DetectionSettings
 from astroflat.quality.flatness import stack_flatness
 from astroflat.quality.harm import do_no_harm
 from astroflat.quality.images import image_metrics
 from astroflat.quality.limits import HarmLimits, judge
-from astroflat.quality.matching import match_sources, open_pair
+from astroflat.quality.matching import SourceMatch, match_sources
 from astroflat.quality.metrics import flat_residual
+from astroflat.quality.pairing import open_pair
 from astroflat.quality.photometry import flux_scatter
 from astroflat.quality.repeatability import photometric_flatness
 
@@ -32,6 +34,7 @@ __all__ = ['Evaluation', 'evaluate_flat', 'evaluate_frames', 'evaluate_image']
 
 # An error of a flat that is too small to be called one, in per cent.
 _NEGLIGIBLE = 0.02
+_FEW_STARS = 10
 
 
 @dataclass(frozen=True)
@@ -157,25 +160,19 @@ def evaluate_flat(
         f'nothing_{name}': v for name, v in nothing.items() if name.endswith('percent')
     }
     total, start = numbers['total_percent'], nothing['total_percent']
-    ratio = total / start if start > _NEGLIGIBLE else max(1.0, total / _NEGLIGIBLE)
+    # Where there is nothing to correct, an error is compared with what would
+    # not be noticed.
+    enough = start > _NEGLIGIBLE
+    ratio = total / start if enough else max(1.0, total / _NEGLIGIBLE)
     numbers['error_ratio'] = ratio
     report = QualityReport('flat against truth', numbers, limits.to_dict())
-    report = judge(
-        report,
-        limits,
-        'error_ratio',
-        ratio,
-        'the error is {value} times that of doing nothing (limit {limit})',
-        margin=1e-6,
-    )
+    reason = 'the error is {value} times that of doing nothing (limit {limit})'
+    report = judge(report, limits, 'error_ratio', ratio, reason, margin=1e-6)
     for part in ('large', 'dust', 'pixel'):
         now, was = numbers[f'{part}_percent'], nothing[f'{part}_percent']
+        reason = f'the {part} error grows from {was:.3g} to {now:.3g} %'
         # A part without pixels is NaN and passes.
-        report = report.check(
-            not now > was + _NEGLIGIBLE,
-            'weak',
-            f'the {part} error grows from {was:.3g} to {now:.3g} %',
-        )
+        report = report.check(not now > was + _NEGLIGIBLE, 'weak', reason)
     plots = {'Flat against truth': partial(_draw, 'plot_flat_residual', flat, truth)}
     return Evaluation(report, {}, plots)
 
@@ -254,32 +251,35 @@ def evaluate_image(
     match = match_sources(mono, reference, **options)
     numbers |= match.scores()
     numbers |= flux_scatter(match, free_scale=catalogue is not None)
+    images = {'result': mono} if start is None else {'before': start, 'result': mono}
     curves = {}
     if noise > 0:
-        curves['result'] = detection_curve(mono, reference, **options)
-        numbers['average_precision'] = curves['result'].average_precision
-        numbers['best_f1'] = float(curves['result'].best['f1'])
+        curves = {
+            k: detection_curve(v, reference, **options) for k, v in images.items()
+        }
+    for name, curve in curves.items():
+        suffix = '' if name == 'result' else f'_{name}'
+        numbers[f'average_precision{suffix}'] = curve.average_precision
+        numbers[f'best_f1{suffix}'] = float(curve.best['f1'])
     report = QualityReport('image against truth', numbers)
     if start is not None:
-        harm = do_no_harm(
-            start,
-            mono,
-            truth=true,
-            settings=settings,
-            noise=noise,
-            mask=mask,
-            limits=limits,
-        )
+        harm = do_no_harm(start, mono, truth=true, limits=limits, **options)
         numbers |= {f'harm_{name}': v for name, v in harm.numbers.items()}
-        report = QualityReport(
-            report.method, numbers, harm.thresholds, harm.verdict, harm.reasons
-        )
-        if noise > 0:
-            curves = {'before': detection_curve(start, reference, **options), **curves}
-            numbers['average_precision_before'] = curves['before'].average_precision
+        report = replace(harm, method=report.method, numbers=numbers)
+    return _with_sources(report, match, curves, (mono, true, start))
+
+
+def _with_sources(
+    report: QualityReport,
+    match: SourceMatch,
+    curves: dict[str, DetectionCurve],
+    images: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+) -> Evaluation:
+    """Add the tables and the figures of an image."""
+    image, truth, before = images
     tables = {'Sources': match.to_table()}
     plots = {
-        'Errors': partial(_draw, 'plot_image_residual', mono, true, before=start),
+        'Errors': partial(_draw, 'plot_image_residual', image, truth, before=before),
         'Fluxes': partial(_draw, 'plot_flux_scatter', match),
     }
     if curves:
@@ -350,7 +350,7 @@ def evaluate_frames(
     from astroflat.io import open_frames
 
     limits = limits or HarmLimits()
-    solution = _as_solution(flat, gradient)
+    solution = as_solution(flat, gradient)
     with open_frames(frames) as stack:
         options = {'bias': bias, **_fit_blocks(stack.shape[1:3])}
         stacked = stack_flatness(stack, truth, flat=solution, **options)
@@ -409,6 +409,8 @@ def _judge_photometry(report: QualityReport) -> QualityReport:
     numbers = report.numbers
     now, was = numbers['flatness_mmag'], numbers['nothing_flatness_mmag']
     apart = numbers['flatness_mmag_low'] > numbers['nothing_flatness_mmag_high']
+    # Resampling a handful of stars says little about their uncertainty.
+    apart = apart and numbers['n_stars'] >= _FEW_STARS
     return report.check(
         not apart,
         'reject',
@@ -420,21 +422,6 @@ def _fit_blocks(shape: tuple[int, ...]) -> dict[str, int]:
     """Return a border and blocks that fit into small frames too."""
     side = min(shape)
     return {'border': min(40, side // 10), 'box': max(2, min(48, side // 8))}
-
-
-def _as_solution(flat: Any, gradient: Any) -> Any:
-    """Return a flat and a gradient as a FlatSolution."""
-    from dataclasses import replace
-
-    from astroflat._nddata import to_ccd
-    from astroflat.solution import FlatSolution
-
-    if not isinstance(flat, FlatSolution):
-        frame = unpack(flat, name='flat')
-        flat = FlatSolution(frame.ccd(frame.data), method='given')
-    if gradient is None:
-        return flat
-    return replace(flat, gradient=to_ccd(gradient, name='gradient'))
 
 
 def _mono(image: Any, name: str) -> np.ndarray:

@@ -189,12 +189,11 @@ def remove_hot_pixels(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     clean : `~numpy.ndarray`
-        Hot pixels are replaced by the median of 5 x 5 pixels. Stars are wider
-        than a pixel and stay.
+        Hot pixels are replaced by the median of 5 x 5 pixels. So are the
+        peaks of bright and narrow stars: use it for backgrounds only.
     """
     smooth = ndimage.median_filter(image, size=5)
     scatter = _mad(image - smooth)
-    # The third largest of nine: of a star's neighbours more than two are bright.
     near = ndimage.rank_filter(image, -3, size=3)
     hot = (image - near > 6 * scatter) & (image - smooth > 8 * scatter)
     return np.where(hot, smooth, image)

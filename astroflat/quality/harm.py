@@ -12,14 +12,16 @@ from scipy import ndimage
 
 from astroflat._nddata import Frame, unpack
 from astroflat._report import QualityReport
+from astroflat.quality._fractions import percent
 from astroflat.quality.detection import (
     DetectionSettings,
+    faintest_flux,
     find_sources,
     subtract_background,
 )
 from astroflat.quality.flatness import block_background
 from astroflat.quality.limits import HarmLimits, judge
-from astroflat.quality.matching import SourceMatch, interval, match_sources
+from astroflat.quality.matching import SourceMatch, match_sources
 from astroflat.quality.photometry import flux_scatter
 
 __all__ = ['do_no_harm']
@@ -193,9 +195,9 @@ def _check_sources(
     report.numbers.update(
         n_sure=len(sure), n_lost=n_lost, n_sources_after=n_after, n_false=n_false
     )
-    value, margin = _percent(n_lost, len(sure))
+    value, margin = percent(n_lost, len(sure))
     report = judge(report, limits, 'lost_percent', value, _LOST, margin=margin)
-    value, margin = _percent(n_false, n_after)
+    value, margin = percent(n_false, n_after)
     report = judge(report, limits, 'false_percent', value, _FALSE, margin=margin)
     return _check_stars(report, limits, match, threshold, settings, task)
 
@@ -209,9 +211,8 @@ def _check_stars(
     task: str,
 ) -> QualityReport:
     """Check flux and place of the bright stars."""
-    area = 2 * math.pi * (settings.fwhm / 2.3548) ** 2
     flux = np.asarray(match.pairs['flux_reference'])
-    bright = match.pairs[flux > _BRIGHT * threshold * area]
+    bright = match.pairs[flux > _BRIGHT * faintest_flux(threshold, settings)]
     report.numbers['n_bright'] = len(bright)
     if len(bright) < 3:
         return report
@@ -356,13 +357,6 @@ def _spread(values: np.ndarray) -> float:
     values = np.asarray(values, dtype=np.float64)
     scatter = 1.4826 * float(np.median(np.abs(values - np.median(values))))
     return scatter or float(np.std(values))
-
-
-def _percent(k: int, n: int) -> tuple[float, float]:
-    """Return a fraction in per cent and how much of it may be chance."""
-    if n == 0:
-        return 0.0, 0.0
-    return 100 * k / n, 100 * (k / n - interval(k, n, 0.95)[0])
 
 
 def _half_width(result: dict[str, float], name: str) -> float:

@@ -37,9 +37,10 @@ def image_metrics(
         it, doing nothing would be perfect.
 
     peak : float, optional
-        The signal that PSNR and SSIM refer to. By default the range of the
-        good pixels of the truth. It is part of the result, because neither
-        number means anything without it.
+        The signal that PSNR and SSIM refer to. By default the range from the
+        0.5th to the 99.5th percentile of the truth: with the full range one
+        bright star makes any image perfect. It is part of the result, because
+        neither number means anything without it.
 
     mask : array_like of bool, optional
         True marks pixels to leave out, besides those masked or not finite in
@@ -126,7 +127,8 @@ def _take(image: Any, name: str, mask: Any = None) -> Any:
 def _peak(values: np.ndarray, peak: float | None) -> float:
     """Return the signal that the measures refer to."""
     if peak is None:
-        return float(np.ptp(values))
+        low, high = np.percentile(values, (0.5, 99.5))
+        return float(high - low) or float(np.ptp(values))
     if not (math.isfinite(peak) and peak > 0):
         msg = f'peak must be a positive number or None, not {peak!r}'
         raise ValueError(msg)

@@ -11,14 +11,17 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from astroflat._nddata import unpack
+from astroflat.quality._flats import as_solution
 from astroflat.quality._tracks import common_places, link_stars
 from astroflat.quality._two_way import fit_two_way
 from astroflat.quality.detection import DetectionSettings, find_sources
-from astroflat.solution import FlatSolution
 
 __all__ = ['PhotometricFlatness', 'photometric_flatness']
 
 _MMAG = 2500 / math.log(10)
+# A neighbour fainter than this fraction is left in the ring by its median.
+_NEIGHBOUR = 0.02
+_MIN_STARS = 4
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def photometric_flatness(
     gain: float | None = None,
     saturation: float | None = None,
     min_frames: int = 3,
-    min_snr: float = 30.0,
+    min_snr: float = 20.0,
     max_stars: int = 2000,
     confidence: float = 0.95,
     rng: np.random.Generator | int | None = 0,
@@ -171,7 +174,7 @@ def photometric_flatness(
     Raises
     ------
     ValueError
-        If frames cannot be aligned, or fewer than two stars are left.
+        If frames cannot be aligned, or fewer than four stars are left.
 
     Notes
     -----
@@ -209,8 +212,9 @@ def photometric_flatness(
     settings = settings or DetectionSettings()
     if settings.aperture is None:
         settings = replace(settings, aperture=2 * settings.fwhm)
+    solution = None if solution is None else as_solution(solution)
     with open_frames(frames) as stack:
-        lists, wcs = _measure(stack, _solution(solution), settings, saturation)
+        lists, wcs = _measure(stack, solution, settings, saturation)
         shape = stack.shape[1:3]
     lists = [table[:max_stars] for table in lists]
     offsets = common_places(lists, offsets=offsets, wcs=wcs)
@@ -229,17 +233,9 @@ def photometric_flatness(
     return PhotometricFlatness(table, stars, offsets, numbers, tuple(shape))
 
 
-def _solution(solution: Any) -> FlatSolution | None:
-    """Return what corrects the frames; any flat is taken as it is."""
-    if solution is None or isinstance(solution, FlatSolution):
-        return solution
-    frame = unpack(solution, name='solution')
-    return FlatSolution(frame.ccd(frame.data), method='given')
-
-
 def _measure(
     stack: Any,
-    solution: FlatSolution | None,
+    solution: Any,
     settings: DetectionSettings,
     saturation: float | None,
 ) -> tuple[list[Table], list[Any]]:
@@ -260,13 +256,19 @@ def _measure(
 
 
 def _isolated(table: Table, distance: float) -> np.ndarray:
-    """Return which stars have no neighbour within a distance."""
+    """Return which stars have no neighbour that would matter within a distance."""
     from scipy.spatial import cKDTree
 
+    alone = np.ones(len(table), bool)
     if len(table) < 2:
-        return np.ones(len(table), bool)
-    places = np.column_stack([table['x'], table['y']])
-    return cKDTree(places).query(places, k=2)[0][:, 1] > distance
+        return alone
+    pairs = cKDTree(np.column_stack([table['x'], table['y']])).query_pairs(
+        distance, output_type='ndarray'
+    )
+    bright = np.asarray(table['strength'])
+    for a, b in (pairs.T, pairs.T[::-1]):
+        alone[a[bright[b] > _NEIGHBOUR * bright[a]]] = False
+    return alone
 
 
 def _select(table: Table, gain: float | None, min_snr: float) -> Table:
@@ -293,10 +295,11 @@ def _repeated(table: Table, min_frames: int) -> Table:
     )
     kept = table[counts[index] >= max(2, min_frames)] if len(table) else table
     n_stars = len(set(np.asarray(kept['star']).tolist()))
-    if n_stars < 2:
+    if n_stars < _MIN_STARS:
         msg = (
             f'{n_stars} of {len(numbers)} stars are good in {min_frames} frames or '
-            'more, two are needed; check the offsets, or lower min_snr or min_frames'
+            f'more, {_MIN_STARS} are needed; check the offsets and settings.fwhm, or '
+            'lower min_snr or min_frames'
         )
         raise ValueError(msg)
     return kept

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,8 @@ __all__ = [
 
 # Told apart by everybody, and in print: dark against light.
 _BEFORE, _AFTER, _THIRD = '#d95f02', '#1b5e9b', '#6a3d9a'
-_COLORS = (_AFTER, _BEFORE, _THIRD, '#2e7d32', '#7f7f7f')
+_COLORS = (_AFTER, _THIRD, '#2e7d32', '#7f7f7f', '#c2185b')
+_NOT_PROCESSED = ('before', 'nothing done')
 
 
 def plot_flat_residual(estimate: Any, truth: Any) -> Figure:
@@ -108,7 +110,8 @@ def plot_image_residual(image: Any, truth: Any, *, before: Any = None) -> Figure
     images = {'result': _plane(image)}
     images = images if before is None else {'before': _plane(before), **images}
     errors = {name: data - true for name, data in images.items()}
-    figure = _figure(4 * (len(images) + 1), 8)
+    ratio = min(max(true.shape[0] / true.shape[1], 0.5), 1.6)
+    figure = _figure(4 * (len(images) + 1), 8 * ratio + 1.2)
     axes = figure.subplots(2, len(images) + 1)
     limits = display_limits(next(iter(images.values())))
     first = next(iter(errors.values()))
@@ -208,8 +211,8 @@ def plot_detection_curve(curves: Any) -> Figure:
     curves = _named(curves, 'image')
     figure = _figure(10, 4.2)
     left, right = figure.subplots(1, 2)
-    for color, (name, curve) in zip(_COLORS, curves.items(), strict=False):
-        table = curve.table
+    for name, color in _pick_colors(curves).items():
+        curve, table = curves[name], curves[name].table
         label = f'{name}: average precision {curve.average_precision:.3f}'
         left.plot(
             table['completeness'], table['purity'], 'o-', ms=3, c=color, label=label
@@ -367,6 +370,13 @@ def _named(results: Any, name: str) -> Mapping[str, Any]:
     return results if isinstance(results, dict) else {name: results}
 
 
+def _pick_colors(names: Mapping[str, Any]) -> dict[str, str]:
+    """Return a colour for each name; what was not processed always has its own."""
+    others = [name for name in names if name not in _NOT_PROCESSED]
+    colors = dict(zip(others, cycle(_COLORS), strict=False))
+    return {name: colors.get(name, _BEFORE) for name in names}
+
+
 def _plane_or_number(image: Any) -> Any:
     return (
         float(image) if np.ndim(getattr(image, 'data', image)) == 0 else _plane(image)
@@ -403,13 +413,12 @@ def _residual_map(
 def _histograms(ax: Axes, values: Mapping[str, np.ndarray], label: str) -> None:
     """Draw histograms as lines over a common range."""
     reach = max(_reach(v, 99) for v in values.values())
-    colors = (_BEFORE, _AFTER, _THIRD) if len(values) > 1 else (_AFTER,)
-    for color, (name, data) in zip(colors, values.items(), strict=False):
-        finite = data[np.isfinite(data)]
+    for name, color in _pick_colors(values).items():
+        finite = values[name][np.isfinite(values[name])]
         text = f'{name}: rms {np.sqrt(np.mean(finite**2)):.3g}' if finite.size else name
         ax.hist(
             finite.ravel(),
-            bins=101,
+            bins=int(np.clip(2 * np.sqrt(finite.size), 15, 101)),
             range=(-reach, reach),
             histtype='step',
             color=color,
@@ -419,13 +428,15 @@ def _histograms(ax: Axes, values: Mapping[str, np.ndarray], label: str) -> None:
     ax.axvline(0, color='0.5', lw=0.8)
     ax.set_xlabel(label)
     ax.set_ylabel('number')
-    ax.legend(fontsize=8)
+    # Room for the legend above the lines.
+    ax.set_ylim(top=1.2 * ax.get_ylim()[1])
+    ax.legend(fontsize=8, loc='upper right')
 
 
 def _plain_ticks(ax: Axes) -> None:
     """Write 1, 2, 5, 10 on a logarithmic axis."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
     ax.xaxis.set_minor_formatter(NullFormatter())
