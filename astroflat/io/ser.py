@@ -126,6 +126,7 @@ class SERFile:
             raise
         self._stored = self.dtype.newbyteorder(self.byteorder)
         self._data: np.ndarray | None = None
+        self._ticks: np.ndarray | None = None
 
     def __repr__(self) -> str:
         n, ny, nx = self.shape[:3]
@@ -202,9 +203,14 @@ class SERFile:
         n = min(self._n, self._trailer // 8)
         if n == 0:
             return None
+        if self._ticks is not None:
+            return self._ticks
         raw = self._reader.read(8 * n, self._offset(self._n))
         ticks = np.zeros(self._n, dtype=np.int64)
         ticks[:n] = np.frombuffer(raw, dtype='<i8')
+        # Kept: the header of every frame asks for its own.
+        ticks.flags.writeable = False
+        self._ticks = ticks
         return ticks
 
     @property
