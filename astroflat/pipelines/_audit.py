@@ -127,7 +127,9 @@ def fill_error(
     truth = image[control].astype(float)
     error = filled[control] / truth - 1
     variance = 0.0 if noise is None else np.mean((noise[control] / truth) ** 2)
-    square = max(float(np.mean(error**2) - variance), 0.0)
+    # Below its own standard error the difference says nothing.
+    floor = variance * np.sqrt(2 / error.size)
+    square = max(float(np.mean(error**2) - variance), float(floor))
     chi = np.nan
     if sigma is not None:
         expected = sigma[control].astype(float) ** 2
