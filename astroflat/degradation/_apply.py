@@ -41,20 +41,20 @@ class Field:
         In the type of the data; an array has the shape of the data, or one
         that broadcasts to it.
 
-    variance : `~numpy.ndarray` or None
-        The variance of an array.
+    sigma : `~numpy.ndarray` or None
+        The standard deviation of an array.
 
     mask : `~numpy.ndarray` of bool or None
         True where the field is not known.
     """
 
     value: np.ndarray | np.floating
-    variance: np.ndarray | None = None
+    sigma: np.ndarray | None = None
     mask: np.ndarray | None = None
 
     def band(self, rows: slice) -> Field:
         """Return the rows of a band."""
-        return Field(*(_rows(a, rows) for a in (self.value, self.variance, self.mask)))
+        return Field(*(_rows(a, rows) for a in (self.value, self.sigma, self.mask)))
 
 
 def correct_arrays(
@@ -149,8 +149,8 @@ def degrade_arrays(
                 out[rows] += g.value
             if uncertainty is not None:
                 extra = _sum(
-                    None if f.variance is None else s * s * f.variance,
-                    None if g is None else g.variance,
+                    _square(f.sigma, s),
+                    None if g is None else _square(g.sigma),
                 )
                 scale = np.abs(f.value)
                 _propagate(uncertainty[rows], kind, scale, extra, out_unc[rows])
@@ -209,8 +209,8 @@ def _divide_band(
     if uncertainty is None:
         return
     extra = _sum(
-        None if flat.variance is None else out * out * flat.variance,
-        None if gradient is None else gradient.variance,
+        _square(flat.sigma, out),
+        None if gradient is None else _square(gradient.sigma),
     )
     _propagate(uncertainty, kind, 1 / divisor, extra, out_unc, divisor)
 
@@ -280,6 +280,16 @@ def _rows(
 ) -> np.ndarray | np.floating | None:
     """Return the rows of an array; scalars and None stay what they are."""
     return array[rows] if isinstance(array, np.ndarray) and array.ndim else array
+
+
+def _square(
+    sigma: np.ndarray | None, factor: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Return the square of a standard deviation times a factor."""
+    if sigma is None:
+        return None
+    product = sigma if factor is None else sigma * factor
+    return product * product
 
 
 def _sum(*terms: np.ndarray | None) -> np.ndarray | None:

@@ -17,13 +17,13 @@ _KINDS = {None: 0, 'std': 1, 'var': 2, 'ivar': 3}
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
-def _fused(  # noqa: ANN202
+def _fused(
     data,
     flat,
-    flat_variance,
+    flat_sigma,
     flat_mask,
     gradient,
-    gradient_variance,
+    gradient_sigma,
     gradient_mask,
     mask,
     uncertainty,
@@ -53,16 +53,18 @@ def _fused(  # noqa: ANN202
         s /= f
         out[i] = s
         if uncertainty is not None:
-            known = flat_variance is not None or gradient_variance is not None
+            known = flat_sigma is not None or gradient_sigma is not None
             u = uncertainty[i]
             extra = u - u
-            if flat_variance is not None:
-                extra = s * s * flat_variance[i]
-            if gradient_variance is not None:
-                if flat_variance is not None:
-                    extra += gradient_variance[i]
+            if flat_sigma is not None:
+                t = flat_sigma[i] * s
+                extra = t * t
+            if gradient_sigma is not None:
+                t = gradient_sigma[i]
+                if flat_sigma is not None:
+                    extra += t * t
                 else:
-                    extra = gradient_variance[i]
+                    extra = t * t
             if kind == 1:
                 out_unc[i] = np.sqrt(u * u + extra) / f if known else u / f
             else:
@@ -108,8 +110,8 @@ def divide_band(
     """
     gradient_parts = (None, None, None)
     if gradient is not None:
-        gradient_parts = (gradient.value, gradient.variance, gradient.mask)
-    arrays = [flat.value, flat.variance, flat.mask, *gradient_parts]
+        gradient_parts = (gradient.value, gradient.sigma, gradient.mask)
+    arrays = [flat.value, flat.sigma, flat.mask, *gradient_parts]
     _fused(
         data.ravel(),
         *(_line(a, data.shape) for a in arrays),

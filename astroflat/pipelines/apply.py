@@ -16,6 +16,7 @@ from astroflat._arrays import n_threads as count_threads
 from astroflat._files import atomic_path, check_output
 from astroflat._nddata import unpack
 from astroflat._progress import progress
+from astroflat.degradation._apply import correct_arrays
 from astroflat.degradation.model import DegradationModel
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class _Corrector:
         self, model: DegradationModel, bias: Any, restore_bias: bool, min_value: float
     ) -> None:
         self.model = model
+        self.fields = None
         self.bias = None if bias is None else unpack(bias, ndim=(2, 3)).data
         self.restore = restore_bias
         self.min_value = min_value
@@ -182,13 +184,14 @@ class _Corrector:
         data = np.asarray(frame, np.float32)
         if self.bias is not None:
             data = data - self.bias
-        result = self.model.correct(
-            np.ma.MaskedArray(data), min_value=self.min_value, n_threads=1
+        if self.fields is None:
+            self.fields = self.model.fields_for(unpack(data, ndim=(2, 3)))
+        values, _, mask = correct_arrays(
+            data, *self.fields, min_value=self.min_value, n_threads=1
         )
-        values = result.data
         if self.bias is not None and self.restore:
             values = values + self.bias
-        return values, int(np.ma.count_masked(result))
+        return values, 0 if mask is None else int(np.count_nonzero(mask))
 
     def ccd(self, ccd: Any) -> Any:
         """Return a corrected CCDData."""
