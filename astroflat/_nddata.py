@@ -106,11 +106,6 @@ class Frame:
         return bad if self.mask is None else bad | self.mask
 
     @property
-    def sigma(self) -> np.ndarray | None:
-        """The standard deviation in the unit of the data, or None."""
-        return _convert(self.uncertainty, self.uncertainty_type, 'std')
-
-    @property
     def variance(self) -> np.ndarray | None:
         """The variance in the squared unit of the data, or None."""
         return _convert(self.uncertainty, self.uncertainty_type, 'var')

@@ -41,20 +41,33 @@ class Field:
         In the type of the data; an array has the shape of the data, or one
         that broadcasts to it.
 
-    sigma : `~numpy.ndarray` or None
-        The standard deviation of an array.
+    uncertainty : `~numpy.ndarray` or None
+        The standard deviation or variance of an array.
 
     mask : `~numpy.ndarray` of bool or None
         True where the field is not known.
+
+    squared : bool
+        Whether the uncertainty is a variance.
     """
 
     value: np.ndarray | np.floating
-    sigma: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
     mask: np.ndarray | None = None
+    squared: bool = False
 
     def band(self, rows: slice) -> Field:
         """Return the rows of a band."""
-        return Field(*(_rows(a, rows) for a in (self.value, self.sigma, self.mask)))
+        parts = (self.value, self.uncertainty, self.mask)
+        return Field(*(_rows(a, rows) for a in parts), self.squared)
+
+    def variance(self, factor: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the variance of the field times a factor."""
+        if self.uncertainty is None:
+            return None
+        u = self.uncertainty
+        variance = u if self.squared else u * u
+        return variance if factor is None else factor * factor * variance
 
 
 def correct_arrays(
@@ -149,8 +162,8 @@ def degrade_arrays(
                 out[rows] += g.value
             if uncertainty is not None:
                 extra = _sum(
-                    _square(f.sigma, s),
-                    None if g is None else _square(g.sigma),
+                    f.variance(s),
+                    None if g is None else g.variance(),
                 )
                 scale = np.abs(f.value)
                 _propagate(uncertainty[rows], kind, scale, extra, out_unc[rows])
@@ -209,8 +222,8 @@ def _divide_band(
     if uncertainty is None:
         return
     extra = _sum(
-        _square(flat.sigma, out),
-        None if gradient is None else _square(gradient.sigma),
+        flat.variance(out),
+        None if gradient is None else gradient.variance(),
     )
     _propagate(uncertainty, kind, 1 / divisor, extra, out_unc, divisor)
 
@@ -280,16 +293,6 @@ def _rows(
 ) -> np.ndarray | np.floating | None:
     """Return the rows of an array; scalars and None stay what they are."""
     return array[rows] if isinstance(array, np.ndarray) and array.ndim else array
-
-
-def _square(
-    sigma: np.ndarray | None, factor: np.ndarray | None = None
-) -> np.ndarray | None:
-    """Return the square of a standard deviation times a factor."""
-    if sigma is None:
-        return None
-    product = sigma if factor is None else sigma * factor
-    return product * product
 
 
 def _sum(*terms: np.ndarray | None) -> np.ndarray | None:

@@ -20,10 +20,12 @@ _KINDS = {None: 0, 'std': 1, 'var': 2, 'ivar': 3}
 def _fused(
     data,
     flat,
-    flat_sigma,
+    flat_unc,
+    flat_squared,
     flat_mask,
     gradient,
-    gradient_sigma,
+    gradient_unc,
+    gradient_squared,
     gradient_mask,
     mask,
     uncertainty,
@@ -53,18 +55,19 @@ def _fused(
         s /= f
         out[i] = s
         if uncertainty is not None:
-            known = flat_sigma is not None or gradient_sigma is not None
+            known = flat_unc is not None or gradient_unc is not None
             u = uncertainty[i]
             extra = u - u
-            if flat_sigma is not None:
-                t = flat_sigma[i] * s
-                extra = t * t
-            if gradient_sigma is not None:
-                t = gradient_sigma[i]
-                if flat_sigma is not None:
-                    extra += t * t
+            if flat_unc is not None:
+                t = flat_unc[i]
+                extra = s * s * (t if flat_squared else t * t)
+            if gradient_unc is not None:
+                t = gradient_unc[i]
+                t = t if gradient_squared else t * t
+                if flat_unc is not None:
+                    extra += t
                 else:
-                    extra = t * t
+                    extra = t
             if kind == 1:
                 out_unc[i] = np.sqrt(u * u + extra) / f if known else u / f
             else:
@@ -108,13 +111,10 @@ def divide_band(
     out, out_unc, out_mask : `~numpy.ndarray`
         Where the results are written.
     """
-    gradient_parts = (None, None, None)
-    if gradient is not None:
-        gradient_parts = (gradient.value, gradient.sigma, gradient.mask)
-    arrays = [flat.value, flat.sigma, flat.mask, *gradient_parts]
     _fused(
         data.ravel(),
-        *(_line(a, data.shape) for a in arrays),
+        *_parts(flat, data.shape),
+        *_parts(gradient, data.shape),
         _line(mask, data.shape),
         _line(uncertainty, data.shape),
         _KINDS[kind],
@@ -123,6 +123,16 @@ def divide_band(
         None if out_unc is None else out_unc.reshape(-1),
         out_mask.reshape(-1),
     )
+
+
+def _parts(field: Field | None, shape: tuple[int, ...]) -> tuple:
+    """Return value, uncertainty, whether it is a variance, and mask."""
+    if field is None:
+        return None, None, False, None
+    value, uncertainty, mask = (
+        _line(a, shape) for a in (field.value, field.uncertainty, field.mask)
+    )
+    return value, uncertainty, field.squared, mask
 
 
 def _line(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -208,7 +208,7 @@ class DegradationModel:
             if self.gradient is None
             else ('gradient subtracted, divided by the flat')
         )
-        if frame.uncertainty is not None and flat.sigma is None:
+        if frame.uncertainty is not None and flat.uncertainty is None:
             history += '; the flat has no uncertainty'
         record(
             frame.meta,
@@ -265,11 +265,13 @@ def _field(
     if name == 'flat' and normalize is None:
         _warn_of_counts(part)
     shape = _broadcastable(part.shape, frame.shape, name)
-    sigma = part.sigma
+    squared = part.uncertainty_type in ('var', 'ivar')
+    unc = part.variance if squared else part.uncertainty
     return Field(
         _cast(part.data, dtype, shape, level),
-        None if sigma is None else _cast(sigma, dtype, shape, level),
+        None if unc is None else _cast(unc, dtype, shape, level ** (1 + squared)),
         None if part.mask is None else part.mask.reshape(shape),
+        squared,
     )
 
 

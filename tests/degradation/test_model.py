@@ -58,6 +58,23 @@ def fields(seed=1):
     return flat, gradient
 
 
+def as_variance(ccd):
+    """Return the same image with a variance."""
+    variance = ccd.uncertainty.represent_as(VarianceUncertainty)
+    return CCDData(ccd.data, unit=ccd.unit, mask=ccd.mask, uncertainty=variance)
+
+
+def test_variance_of_fields():
+    """Fields with a variance stand for the same as with its root."""
+    ccd = scene()
+    flat, gradient = fields()
+    expected = af.DegradationModel(flat, gradient)
+    model = af.DegradationModel(as_variance(flat), as_variance(gradient))
+    for name in ('correct', 'degrade'):
+        one, two = getattr(model, name)(ccd), getattr(expected, name)(ccd)
+        assert np.allclose(one.uncertainty.array, two.uncertainty.array, rtol=1e-14)
+
+
 @pytest.mark.parametrize('dtype', ['f4', 'f8'])
 @pytest.mark.parametrize('kind', KINDS)
 def test_identity_is_bit_exact(dtype, kind):
@@ -248,7 +265,7 @@ def test_compiled_code_gives_the_same_bits(monkeypatch, kind, dtype):
     flat, gradient = fields()
     plain = CCDData(gradient.data, unit='adu')
     for g in (None, gradient, plain):
-        for f in (flat, CCDData(flat.data, unit='')):
+        for f in (flat, as_variance(flat), CCDData(flat.data, unit='')):
             model = af.DegradationModel(f, g)
             ccd = scene(dtype=dtype, kind=kind)
             results = []
