@@ -14,6 +14,7 @@ __all__ = [
     'add_output',
     'add_resources',
     'add_source',
+    'as_path',
     'beside',
     'one_or_many',
     'parse_bytes',
@@ -88,6 +89,11 @@ def parse_bytes(text: str) -> float:
 def one_or_many(source: list[str]) -> Any:
     """Return the only item of a list, or the list."""
     return source[0] if len(source) == 1 else source
+
+
+def as_path(name: str | None) -> Path | None:
+    """Return the path of an argument, if it was given."""
+    return None if name is None else Path(name)
 
 
 def beside(path: str | Path, suffix: str) -> Path:

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     report = correct_frames(
         common.one_or_many(args.source),
         model,
-        args.output,
+        output=args.output,
         bias=args.bias,
         restore_bias=args.restore_bias,
         dtype=args.dtype,

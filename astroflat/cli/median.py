@@ -169,8 +169,8 @@ def _run_full(args: argparse.Namespace) -> dict[str, Any]:
     flat = median_flat(
         common.one_or_many(args.source),
         scale=args.scale,
-        bias=args.bias,
-        dark=args.dark,
+        bias=common.as_path(args.bias),
+        dark=common.as_path(args.dark),
         progress_bar=not args.quiet,
         **_options(args),
     )

@@ -45,6 +45,13 @@ class CombineResult(NamedTuple):
 
     count : `~numpy.ndarray` of int32
         The number of samples used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflat.combine import combine_stack
+    >>> combine_stack(np.arange(6.0).reshape(3, 1, 2)).value
+    array([[2., 3.]], dtype=float32)
     """
 
     value: np.ndarray

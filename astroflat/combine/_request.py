@@ -239,7 +239,7 @@ class Request:
         """Return a calibration image in the unit of the frames."""
         if obj is None:
             return None
-        if np.isscalar(obj):
+        if isinstance(obj, (int, float, np.number)):
             obj = np.full(self.stack.shape[1:], obj, dtype=np.float64)
         image = unpack(obj, name=name, unit=self.unit, ndim=(2, 3))
         if image.shape != self.stack.shape[1:]:

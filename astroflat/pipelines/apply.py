@@ -46,6 +46,12 @@ class ApplyReport:
 
     n_masked : int
         Samples that were not corrected, because the flat is unknown there.
+
+    Examples
+    --------
+    >>> from astroflat.pipelines import ApplyReport
+    >>> ApplyReport(n_frames=3).n_clipped
+    0
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -57,8 +63,8 @@ class ApplyReport:
 def correct_frames(
     source: Any,
     solution: Any,
-    output: str | os.PathLike,
     *,
+    output: str | os.PathLike,
     bias: Any = None,
     restore_bias: bool = False,
     dtype: Dtype = 'keep',
@@ -126,7 +132,7 @@ def correct_frames(
     >>> frames = np.full((5, 8, 8), 100, 'u2')
     >>> flat = np.full((8, 8), 0.5)
     >>> path = os.path.join(tempfile.mkdtemp(), 'clean.ser')
-    >>> af.correct_frames(frames, flat, path).n_frames
+    >>> af.correct_frames(frames, flat, output=path).n_frames
     5
     >>> int(af.open_frames(path)[4].max())
     200

@@ -217,7 +217,7 @@ def _video_job(
     correct_frames(
         path,
         solution,
-        folder / 'video_corrected.ser',
+        output=folder / 'video_corrected.ser',
         bias=bias,
         restore_bias=True,
         overwrite=overwrite,
@@ -247,7 +247,7 @@ def _night_job(
     correct_frames(
         lights,
         solution,
-        folder / 'night_corrected',
+        output=folder / 'night_corrected',
         bias=dark,
         dtype='float32',
         overwrite=overwrite,

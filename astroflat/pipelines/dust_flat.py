@@ -66,6 +66,12 @@ class DustFlatOptions:
         Match the filled image to the observed one with
         `astroflat.match_histogram`. The fills that come with astroflat are in
         the scale of the image and need none; an image from elsewhere does.
+
+    Examples
+    --------
+    >>> from astroflat.pipelines import DustFlatOptions
+    >>> DustFlatOptions(detection={'min_depth': 0.02}).margin
+    2.0
     """
 
     median: dict[str, Any] = field(default_factory=dict)

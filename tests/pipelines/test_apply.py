@@ -39,7 +39,7 @@ def test_video(tmp_path):
     frames, flat = make_frames(), make_flat()
     times = Time('2025-06-01T12:00:00') + np.arange(7) * u.s
     write_ser(tmp_path / 'a.ser', frames, bit_depth=12, times=times)
-    report = af.correct_frames(tmp_path / 'a.ser', flat, tmp_path / 'b.ser')
+    report = af.correct_frames(tmp_path / 'a.ser', flat, output=tmp_path / 'b.ser')
     with SERFile(tmp_path / 'b.ser') as video:
         assert video.bit_depth == 12
         assert abs((video.times - times).sec).max() < 1e-6
@@ -57,7 +57,7 @@ def test_clipping_is_counted(tmp_path):
     flat = np.ones(SHAPE)
     flat[2, 3:8] = 0.5
     write_ser(tmp_path / 'a.ser', frames, bit_depth=12)
-    report = af.correct_frames(tmp_path / 'a.ser', flat, tmp_path / 'b.ser')
+    report = af.correct_frames(tmp_path / 'a.ser', flat, output=tmp_path / 'b.ser')
     assert report.n_clipped == 15
     stack = af.open_frames(tmp_path / 'b.ser')
     assert (stack[0][2, 3:8] == 4095).all()
@@ -70,7 +70,7 @@ def test_bias_is_restored(tmp_path):
     af.correct_frames(
         frames,
         flat,
-        tmp_path / 'b.ser',
+        output=tmp_path / 'b.ser',
         bias=np.full(SHAPE, 80.0),
         restore_bias=True,
     )
@@ -82,7 +82,7 @@ def test_cube(tmp_path):
     """Frames are written to a cube as a stream, floating point unrounded."""
     frames = make_frames().astype('f4')
     flat = make_flat()
-    af.correct_frames(frames, flat, tmp_path / 'b.fits')
+    af.correct_frames(frames, flat, output=tmp_path / 'b.fits')
     data = fits.getdata(tmp_path / 'b.fits')
     assert data.shape == frames.shape
     assert np.allclose(data, frames / flat, rtol=1e-6)
@@ -91,7 +91,7 @@ def test_cube(tmp_path):
 def test_integer_cube(tmp_path):
     """An integer cube keeps its type."""
     frames, flat = make_frames(top=30000), make_flat()
-    af.correct_frames(frames, flat, tmp_path / 'b.fits')
+    af.correct_frames(frames, flat, output=tmp_path / 'b.fits')
     data = fits.getdata(tmp_path / 'b.fits')
     assert data.dtype == np.uint16
     assert np.abs(data - expected(frames, flat)).max() <= 1
@@ -102,7 +102,7 @@ def test_uncorrected_pixels_are_counted(tmp_path):
     frames = make_frames(n=2)
     flat = np.ones(SHAPE)
     flat[1, 1] = 0
-    report = af.correct_frames(frames, flat, tmp_path / 'b.ser')
+    report = af.correct_frames(frames, flat, output=tmp_path / 'b.ser')
     assert report.n_masked == 2
     assert af.open_frames(tmp_path / 'b.ser')[0][1, 1] == frames[0, 1, 1]
 
@@ -122,7 +122,7 @@ def night(tmp_path):
 def test_folder(night, tmp_path, dtype):
     """Files keep their names and headers, and their type if asked."""
     flat = make_flat()
-    report = af.correct_frames(night, flat, tmp_path / 'out', dtype=dtype)
+    report = af.correct_frames(night, flat, output=tmp_path / 'out', dtype=dtype)
     assert report.n_frames == 3
     names = [p.name for p in report.paths]
     assert names == ['light_0.fits', 'light_1.fits', 'light_2.fits']
@@ -145,11 +145,11 @@ def test_originals_are_safe(night, tmp_path):
     flat = make_flat()
     before = {p.name: p.read_bytes() for p in night.iterdir()}
     with pytest.raises(FileExistsError, match='another folder'):
-        af.correct_frames(night, flat, night)
-    af.correct_frames(night, flat, tmp_path / 'out')
+        af.correct_frames(night, flat, output=night)
+    af.correct_frames(night, flat, output=tmp_path / 'out')
     (tmp_path / 'out' / 'light_0.fits').unlink()
     with pytest.raises(FileExistsError, match='overwrite'):
-        af.correct_frames(night, flat, tmp_path / 'out')
+        af.correct_frames(night, flat, output=tmp_path / 'out')
     assert not (tmp_path / 'out' / 'light_0.fits').exists()
     assert before == {p.name: p.read_bytes() for p in night.iterdir()}
 
@@ -158,7 +158,7 @@ def test_originals_are_safe(night, tmp_path):
 def test_threads(tmp_path, threads):
     """The order of the frames does not depend on the threads."""
     frames, flat = make_frames(n=23), make_flat()
-    af.correct_frames(frames, flat, tmp_path / 'b.fits', n_threads=threads)
+    af.correct_frames(frames, flat, output=tmp_path / 'b.fits', n_threads=threads)
     assert np.abs(fits.getdata(tmp_path / 'b.fits') - expected(frames, flat)).max() <= 1
 
 
@@ -168,7 +168,7 @@ def test_colour_video(tmp_path):
     frames = rng.integers(10, 120, (4, *SHAPE, 3)).astype('u1')
     flat = make_flat()
     write_ser(tmp_path / 'a.ser', frames, color='RGB')
-    af.correct_frames(tmp_path / 'a.ser', flat, tmp_path / 'b.ser')
+    af.correct_frames(tmp_path / 'a.ser', flat, output=tmp_path / 'b.ser')
     result = af.open_frames(tmp_path / 'b.ser')[3]
     wanted = np.rint(frames[3] / np.float64(flat)[..., None])
     assert np.abs(result - wanted).max() <= 1
@@ -177,14 +177,14 @@ def test_colour_video(tmp_path):
 def test_wrong_flat_leaves_nothing(tmp_path):
     """A flat of another size is refused and no file is left."""
     with pytest.raises(ValueError, match='flat has the shape'):
-        af.correct_frames(make_frames(), np.ones((3, 4)), tmp_path / 'b.ser')
+        af.correct_frames(make_frames(), np.ones((3, 4)), output=tmp_path / 'b.ser')
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_output(tmp_path):
     """A video needs the name of a video or cube; floats do not fit SER."""
     with pytest.raises(ValueError, match=r'must end in .ser or .fits'):
-        af.correct_frames(make_frames(), make_flat(), tmp_path / 'b.tif')
+        af.correct_frames(make_frames(), make_flat(), output=tmp_path / 'b.tif')
     frames = make_frames().astype('f4')
     with pytest.raises(ValueError, match='cannot hold float32'):
-        af.correct_frames(frames, make_flat(), tmp_path / 'b.ser')
+        af.correct_frames(frames, make_flat(), output=tmp_path / 'b.ser')
