@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from astroflat._nddata import Frame, unpack
 from astroflat.quality._aperture import measure_fluxes
+from astroflat.quality._background import subtract_background
 from astroflat.quality._inject import (
     add_star,
     draw_places,
@@ -20,12 +21,7 @@ from astroflat.quality._inject import (
     matched_filter,
     star_profile,
 )
-from astroflat.quality.detection import (
-    DetectionSettings,
-    faintest_flux,
-    find_sources,
-    subtract_background,
-)
+from astroflat.quality.detection import DetectionSettings, faintest_flux, find_sources
 from astroflat.quality.pairing import pair_sources
 
 if TYPE_CHECKING:

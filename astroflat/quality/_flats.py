@@ -8,7 +8,7 @@ from typing import Any
 
 from astropy import units as u
 
-from astroflat._nddata import to_ccd, unpack
+from astroflat._nddata import unpack
 from astroflat.solution import FlatSolution
 
 __all__ = ['as_solution']
@@ -40,4 +40,5 @@ def as_solution(flat: Any, gradient: Any = None) -> FlatSolution:
             flat = FlatSolution.from_image(frame.ccd(frame.data), method='given')
     if gradient is None:
         return flat
-    return replace(flat, gradient=to_ccd(gradient, name='gradient'))
+    # A plain array is in the unit of the frames, whatever that is.
+    return replace(flat, gradient=gradient)

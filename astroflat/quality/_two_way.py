@@ -13,7 +13,7 @@ __all__ = ['TwoWayFit', 'excess_scatter', 'fit_two_way']
 # The median of the square of a standard normal variable.
 _MEDIAN_CHI2 = 0.45493642311957283
 _CLIP = 4.0
-_SWEEPS = 6
+_MAX_SWEEPS = 30
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,21 @@ def fit_two_way(
     """
     star = np.unique(star, return_inverse=True)[1]
     frame = np.unique(frame, return_inverse=True)[1]
-    used = np.ones(value.size, bool)
-    excess = 0.0
-    for _ in range(_SWEEPS):
+    # Means would spread an outlier over all values of its star.
+    residual = _polish(value, star, frame)
+    freedom = _freedom(np.ones(value.size), star, frame)
+    excess = excess_scatter(residual, noise, freedom)
+    for _ in range(_MAX_SWEEPS):
+        last = excess
+        sigma = np.sqrt(freedom * (noise**2 + excess**2) + 1e-12)
+        used = np.abs(residual) < _CLIP * sigma
         weight = used / (noise**2 + excess**2 + 1e-12)
         residual = value - _solve(value, weight, star, frame)
         freedom = _freedom(weight, star, frame)
-        excess = excess_scatter(residual, noise, freedom)
-        sigma = np.sqrt(freedom * (noise**2 + excess**2) + 1e-12)
-        used = np.abs(residual) < _CLIP * sigma
+        # Half of the step: weights and excess can swing against each other.
+        excess = (last + excess_scatter(residual, noise, freedom)) / 2
+        if abs(excess - last) <= 1e-4 * excess:
+            break
     return TwoWayFit(residual, noise, freedom, used, excess, star)
 
 
@@ -158,6 +164,16 @@ def excess_scatter(
     # With this excess no residual is larger than its standard deviation.
     top = float(square.max()) / _MEDIAN_CHI2
     return math.sqrt(brentq(surplus, 0.0, top, rtol=1e-9))
+
+
+def _polish(value: np.ndarray, star: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Return values less medians per star and per frame, in turn."""
+    residual = value.astype(np.float64)
+    for _ in range(3):
+        for labels in (star, frame):
+            for rows in _groups(labels):
+                residual[rows] -= np.median(residual[rows])
+    return residual
 
 
 def _solve(

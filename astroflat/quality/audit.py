@@ -26,8 +26,9 @@ from astroflat.quality._audit_rounds import (
     prepare,
     run_rounds,
 )
+from astroflat.quality._background import subtract_background
 from astroflat.quality._fractions import interval, percent
-from astroflat.quality.detection import DetectionSettings, subtract_background
+from astroflat.quality.detection import DetectionSettings
 from astroflat.quality.limits import HarmLimits, judge
 from astroflat.quality.pairing import pair_sources
 

@@ -19,12 +19,12 @@ from astropy.table import Table
 
 from astroflat._nddata import unpack
 from astroflat.quality._aperture import measure_fluxes
+from astroflat.quality._background import subtract_background
 
 __all__ = [
     'DetectionSettings',
     'faintest_flux',
     'find_sources',
-    'subtract_background',
 ]
 
 _SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
@@ -226,66 +226,6 @@ def faintest_flux(threshold: float, settings: DetectionSettings) -> float:
     else:
         height = threshold / (math.sqrt(math.pi) * sigma)
     return 2 * math.pi * sigma**2 * float(height)
-
-
-def subtract_background(
-    image: np.ndarray, bad: np.ndarray, *, box: int = 64
-) -> tuple[np.ndarray, float]:
-    """
-    Subtract a smooth background.
-
-    Parameters
-    ----------
-    image : `~numpy.ndarray`
-        The image, ``(ny, nx)``.
-
-    bad : `~numpy.ndarray` of bool
-        True marks pixels to ignore.
-
-    box : int, optional
-        The size of the boxes in which a median is taken.
-
-    Returns
-    -------
-    clean : `~numpy.ndarray`
-        The image without its background, 0 where it is bad.
-
-    noise : float
-        1.4826 times the median absolute deviation of the good pixels; 0 if
-        there are none.
-    """
-    if bad.all():
-        return np.zeros_like(image), 0.0
-    level = float(np.median(image[~bad]))
-    filled = np.where(bad, image.dtype.type(level), image)
-    clean = np.where(bad, 0, filled - _background(filled, bad, box, level))
-    clean = clean.astype(image.dtype, copy=False)
-    values = clean[~bad].astype(np.float64)
-    return clean, float(1.4826 * np.median(np.abs(values - np.median(values))))
-
-
-def _background(
-    image: np.ndarray, bad: np.ndarray, box: int, level: float
-) -> np.ndarray | float:
-    """Return a smooth background, a constant where the image is too small."""
-    from astropy.stats import SigmaClip
-    from photutils.background import Background2D
-
-    sides = tuple(min(box, n) for n in image.shape)
-    if min(sides) < 8:
-        return level
-    try:
-        return Background2D(
-            image,
-            sides,
-            mask=bad if bad.any() else None,
-            exclude_percentile=80,
-            filter_size=3,
-            sigma_clip=SigmaClip(3.0, maxiters=10),
-        ).background
-    except ValueError:
-        # So much is masked that no box is left.
-        return level
 
 
 def _detect(

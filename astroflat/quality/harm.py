@@ -12,13 +12,9 @@ from scipy import ndimage
 
 from astroflat._nddata import Frame, unpack
 from astroflat._report import QualityReport
+from astroflat.quality._background import subtract_background
 from astroflat.quality._fractions import percent
-from astroflat.quality.detection import (
-    DetectionSettings,
-    faintest_flux,
-    find_sources,
-    subtract_background,
-)
+from astroflat.quality.detection import DetectionSettings, faintest_flux, find_sources
 from astroflat.quality.flatness import block_background
 from astroflat.quality.limits import HarmLimits, judge
 from astroflat.quality.matching import SourceMatch, match_sources
@@ -30,6 +26,8 @@ __all__ = ['do_no_harm']
 _SURE = 1.5
 _BRIGHT = 3.0
 _LARGE = 8.0
+# A background that scatters by less, as a fraction, is even.
+_EVEN = 1e-4
 
 
 def do_no_harm(
@@ -250,9 +248,9 @@ def _check_background(
     uneven = [_unevenness(frame.data, bad) for frame in (first, second)]
     names = ('background_mad_percent_before', 'background_mad_percent_after')
     report.numbers.update(zip(names, (100 * u for u in uneven), strict=True))
-    if not all(np.isfinite(uneven)) or uneven[0] == 0:
+    if not all(np.isfinite(uneven)):
         return report
-    ratio = uneven[1] / uneven[0]
+    ratio = (uneven[1] + _EVEN) / (uneven[0] + _EVEN)
     report.numbers['flatness_ratio'] = ratio
     reason = 'the background is {value} times as uneven as before (limit {limit})'
     return judge(report, limits, 'flatness_ratio', ratio, reason)

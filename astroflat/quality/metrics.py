@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,10 @@ def flat_residual(
 
     Parameters
     ----------
-    estimate : CCDData, array_like or float
+    estimate : CCDData, array_like, path or float
         The estimated flat. ``1.0`` is the flat of doing nothing.
 
-    truth : CCDData or array_like
+    truth : CCDData, array_like or path
         The true flat, of shape ``(ny, nx)``.
 
     dust_mask : array_like of bool, optional
@@ -77,7 +78,7 @@ def flat_residual(
     0.0
     """
     reference = unpack(truth, name='truth', mask=mask)
-    if np.ndim(getattr(estimate, 'data', estimate)) == 0:
+    if isinstance(estimate, Real):
         estimate = np.full(reference.shape, float(estimate))
     guess = unpack(estimate, name='estimate')
     if guess.shape != reference.shape:

@@ -9,11 +9,8 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from astroflat._nddata import unpack
-from astroflat.quality.detection import (
-    DetectionSettings,
-    find_sources,
-    subtract_background,
-)
+from astroflat.quality._background import subtract_background
+from astroflat.quality.detection import DetectionSettings, find_sources
 
 __all__ = [
     'catalogue_sources',

@@ -17,6 +17,9 @@ __all__ = ['flux_scatter']
 # normal sample, in units of its scatter over the root of its size.
 _MEDIAN_ERROR = math.sqrt(math.pi / 2)
 _SCALE_ERROR = 1.1664
+# The noise of the reference makes a slope by itself, 1/variance of the magnitudes
+# strong: over less than this range it is all there is.
+_MIN_RANGE = 2.0
 
 
 def flux_scatter(
@@ -61,7 +64,8 @@ def flux_scatter(
         median absolute deviation; each with ``_low`` and ``_high`` and in
         ``_mmag``; ``flux_total_percent``, the same of the summed fluxes;
         ``flux_trend_percent_per_mag``, the robust slope of the ratio with
-        magnitude (positive if faint stars gain), with ``_low`` and ``_high``;
+        magnitude (positive if faint stars gain), with ``_low`` and ``_high``,
+        NaN if the stars span less than 2 magnitudes;
         ``n_outliers``, pairs off by more than five times the scatter. NaN
         where there are too few pairs.
 
@@ -163,7 +167,7 @@ def _trend(ratio: np.ndarray, true: np.ndarray, confidence: float) -> dict[str, 
     """Return how the ratio changes with magnitude."""
     names = [f'flux_trend_percent_per_mag{s}' for s in ('', '_low', '_high')]
     magnitude = -2.5 * np.log10(true)
-    if ratio.size < 3 or np.ptp(magnitude) == 0:
+    if ratio.size < 5 or np.ptp(np.percentile(magnitude, (5, 95))) < _MIN_RANGE:
         return dict.fromkeys(names, math.nan)
     from scipy.stats import theilslopes
 

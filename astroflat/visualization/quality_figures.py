@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from itertools import cycle
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -378,9 +379,7 @@ def _pick_colors(names: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _plane_or_number(image: Any) -> Any:
-    return (
-        float(image) if np.ndim(getattr(image, 'data', image)) == 0 else _plane(image)
-    )
+    return float(image) if isinstance(image, Real) else _plane(image)
 
 
 def _percent(ratio: np.ndarray) -> np.ndarray:
