@@ -52,9 +52,9 @@ def ring_width(depth: float) -> int:
     Returns
     -------
     width : int
-        In pixels: twice the depth, at least 24 and at most 128.
+        In pixels: twice the depth, at least 32 and at most 128.
     """
-    return int(np.clip(np.ceil(2 * depth), 24, 128))
+    return int(np.clip(np.ceil(2 * depth), 32, 128))
 
 
 def krige(
@@ -104,14 +104,14 @@ def krige(
     level = float(np.abs(data[known]).mean()) or 1.0
     data = np.where(known, data / level, 0.0)
     trend = _Trend(target, ring + depth, degree)
-    residual, known = _detrend(data, known, trend)
+    known = known & ~_spikes(data, known, trend)
     block = max(1, round(depth / BLOCKS_PER_RADIUS))
     points = _gather(data, known, distance, block, trend)
     trend.orthogonalise(points.terms)
     distances = _distances(points.y, points.x, points)
     fits = [
         _Fit(points, covariance, distances, trend)
-        for covariance in _covariances(data, residual, known, smooth_terms=smooth_terms)
+        for covariance in _covariances(data, target, known, smooth_terms=smooth_terms)
     ]
     best = max(fits, key=lambda fit: fit.evidence)
     values, sigma = _predict_pixels(best, target, block)
@@ -230,37 +230,32 @@ def _affordable(degree: int, n_known: int) -> int:
     return degree
 
 
-def _detrend(
-    data: np.ndarray, known: np.ndarray, trend: _Trend
-) -> tuple[np.ndarray, np.ndarray]:
-    """Subtract a robust polynomial, and drop lone pixels far off it."""
+def _spikes(data: np.ndarray, known: np.ndarray, trend: _Trend) -> np.ndarray:
+    """Return lone pixels that are far off a robustly fitted trend."""
+    from scipy.ndimage import binary_opening
+
     terms, values = trend(*np.nonzero(known)), data[known]
-    weight, rest = np.ones(values.size), values
-    ridge = 1e-12 * values.size * np.eye(terms.shape[1])
+    weight = np.ones(values.size)
     for _ in range(6):
-        weighted = (terms * weight[:, None]).T
-        rest = values - terms @ np.linalg.solve(
-            weighted @ terms + ridge, weighted @ values
-        )
+        rest = values - terms @ _least_squares(terms, values, weight)
         # Rounding must not pass for structure where the fit is perfect.
         limit = SPIKE * 1.4826 * np.median(np.abs(rest)) + 1e-12
         new = np.clip(1 - (rest / limit) ** 2, 0, 1) ** 2
         if np.abs(new - weight).max() < 0.01:
             break
         weight = new
-    residual = np.zeros(data.shape)
-    residual[known] = rest
-    spikes = _spikes(residual, known, limit)
-    residual[spikes] = 0
-    return residual, known & ~spikes
-
-
-def _spikes(residual: np.ndarray, known: np.ndarray, limit: float) -> np.ndarray:
-    """Return the far pixels that do not belong to a larger structure."""
-    from scipy.ndimage import binary_opening
-
-    far = known & (np.abs(residual) > limit)
+    far = np.zeros(data.shape, dtype=bool)
+    far[known] = np.abs(rest) > limit
     return far & ~binary_opening(far, np.ones((2, 2))) if far.any() else far
+
+
+def _least_squares(
+    terms: np.ndarray, values: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Solve the normal equations of a few terms of order one."""
+    weighted = (terms * weight[:, None]).T
+    ridge = 1e-12 * values.size * np.eye(terms.shape[1])
+    return np.linalg.solve(weighted @ terms + ridge, weighted @ values)
 
 
 def _gather(
@@ -292,12 +287,19 @@ def _gather(
 
 
 def _covariances(
-    data: np.ndarray, residual: np.ndarray, known: np.ndarray, *, smooth_terms: bool
+    data: np.ndarray, target: np.ndarray, known: np.ndarray, *, smooth_terms: bool
 ) -> list[Covariance]:
     """Return the covariances to choose from; white noise is always one."""
     # A surface without any noise would make the matrix singular.
     noise = max(pixel_noise(data, known) ** 2, 1e-14)
     longest = 0.5 * max(known.shape)
+    # A curved trend would take most of a texture's long waves with it. What a
+    # plane leaves of a curved trend does no harm: the likelihood knows better.
+    plane = _Trend(target, max(known.shape), 1)
+    terms, values = plane(*np.nonzero(known)), data[known]
+    residual = np.zeros(data.shape)
+    fit = _least_squares(terms, values, np.ones(values.size))
+    residual[known] = values - terms @ fit
     lags = semivariogram(residual, known, longest)
     if not lags[0].size:
         return [Covariance(noise)]

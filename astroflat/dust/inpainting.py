@@ -80,7 +80,7 @@ class GaussianProcessInpainter:
     Notes
     -----
     For each hole the covariance is learnt from the pixels around it, up to
-    two depths of the hole away (24 to 128 pixels): sums of smooth terms are
+    two depths of the hole away (32 to 128 pixels): sums of smooth terms are
     fitted to the semivariogram in several families, and the restricted
     likelihood decides between them and white noise alone. So a smooth noisy
     flat is filled with a polynomial averaged over many pixels, and a texture
