@@ -21,8 +21,9 @@ from astroflat.quality._inject import (
     matched_filter,
     star_profile,
 )
+from astroflat.quality._support import light_map, unsupported
 from astroflat.quality.detection import DetectionSettings, faintest_flux, find_sources
-from astroflat.quality.pairing import pair_sources
+from astroflat.quality.pairing import others, pair_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,9 @@ class AuditFrame:
         The sources of the unprocessed frame, down to well below the
         threshold.
 
+    light : `~numpy.ndarray`
+        The light map of the unprocessed frame.
+
     taken : `~numpy.ndarray` of bool
         Where no star may be injected.
     """
@@ -78,6 +82,7 @@ class AuditFrame:
     threshold: float
     processed: np.ndarray
     known: Table
+    light: np.ndarray
     taken: np.ndarray
 
     @property
@@ -90,6 +95,28 @@ class AuditFrame:
         """The signal-to-noise ratio of a star that just reaches the threshold."""
         unit = flux_of_snr(1.0, self.noise, None, self.settings.fwhm)
         return faintest_flux(self.threshold, self.settings) / unit
+
+    def count_unsupported(self, sources: Table, light: np.ndarray) -> int:
+        """
+        Count sources that the unprocessed image knows nothing of.
+
+        Parameters
+        ----------
+        sources : `~astropy.table.Table`
+            Sources of the processed image.
+
+        light : `~numpy.ndarray`
+            The light map of the unprocessed one.
+
+        Returns
+        -------
+        n : int
+            The number.
+        """
+        false = unsupported(
+            sources, light, settings=self.settings, threshold=self.threshold
+        )
+        return int(np.count_nonzero(false))
 
     def process(self, image: np.ndarray) -> np.ndarray:
         """
@@ -205,6 +232,7 @@ def prepare(
         msg = f'the noise of the frame is {noise}; give noise= in its unit'
         raise ValueError(msg)
     threshold = settings.threshold or settings.nsigma * noise
+    light = light_map(frame.data, bad, settings)
     known = find_sources(
         frame.data, settings=settings, threshold=0.6 * threshold, mask=bad
     )
@@ -218,7 +246,8 @@ def prepare(
         threshold=float(threshold),
         processed=run_function(function, frame, frame.data),
         known=known,
-        taken=_taken(frame.data, bad, noise, settings),
+        light=light,
+        taken=_taken(light, bad, noise, settings),
     )
 
 
@@ -328,7 +357,7 @@ def _one_round(
     found = audit.find(after)
     for name, sources in (('before', audit.find(before)), ('after', found)):
         _attach(table, sources, name, audit.settings.fwhm)
-    return table, _count_new(audit, found, table)
+    return table, _count_new(audit, found, before, table)
 
 
 def _stars(
@@ -377,28 +406,25 @@ def _attach(table: Table, sources: Table, name: str, radius: float) -> None:
         table[f'd{axis}_{name}'] = shift
 
 
-def _count_new(audit: AuditFrame, found: Table, table: Table) -> int:
+def _count_new(
+    audit: AuditFrame, found: Table, before: np.ndarray, table: Table
+) -> int:
     """Count sources that are neither injected nor in the frame without stars."""
     old = vstack(
         [t['x', 'y'] for t in (audit.known, audit.find(audit.processed), table)],
         metadata_conflicts='silent',
     )
     i, _ = pair_sources(found, old, max_separation=2 * audit.settings.fwhm)
-    # An injected star that is broken in two has a second source near it.
-    rest = np.ones(len(found), bool)
-    rest[i] = False
-    return int(np.count_nonzero(rest))
+    light = light_map(before, audit.frame.bad, audit.settings)
+    return audit.count_unsupported(found[others(len(found), i)], light)
 
 
 def _taken(
-    image: np.ndarray, bad: np.ndarray, noise: float, settings: DetectionSettings
+    light: np.ndarray, bad: np.ndarray, noise: float, settings: DetectionSettings
 ) -> np.ndarray:
     """Return where no star may be injected: light, bad pixels and the edge."""
-    clean, _ = subtract_background(image, bad, box=settings.box)
-    # Smoothed as by a fit, 3 standard deviations: one place in 700 of an empty
-    # sky, but also the wings of bright stars.
-    sigma = settings.fwhm / 2.3548
-    light = ndimage.gaussian_filter(clean, sigma) * (2 * math.sqrt(math.pi) * sigma)
+    # 3 standard deviations: one place in 700 of an empty sky, but also the
+    # wings of bright stars.
     free = light < 3 * noise
     taken = ~free
     if taken.any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ['harmonic_mean', 'interval', 'percent']
+__all__ = ['harmonic_mean', 'interval', 'percent', 'rate']
 
 
 def interval(k: int, n: int, confidence: float) -> tuple[float, float]:
@@ -71,3 +71,24 @@ def percent(k: int, n: int) -> tuple[float, float]:
     if n == 0:
         return 0.0, 0.0
     return 100 * k / n, 100 * (k / n - interval(k, n, 0.95)[0])
+
+
+def rate(k: int, n: int) -> tuple[float, float]:
+    """
+    Return a count of what should not be there, in per cent, and its error.
+
+    Parameters
+    ----------
+    k : int
+        The number of cases.
+
+    n : int
+        The number that they are compared with.
+
+    Returns
+    -------
+    value, error : float
+        The rate and its Poisson error: a single case is no more than chance.
+    """
+    scale = 100 / max(n, 1)
+    return scale * k, scale * math.sqrt(k)

@@ -27,10 +27,10 @@ from astroflat.quality._audit_rounds import (
     run_rounds,
 )
 from astroflat.quality._background import subtract_background
-from astroflat.quality._fractions import interval, percent
+from astroflat.quality._fractions import interval, percent, rate
 from astroflat.quality.detection import DetectionSettings
 from astroflat.quality.limits import HarmLimits, judge
-from astroflat.quality.pairing import pair_sources
+from astroflat.quality.pairing import others, pair_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,11 +160,11 @@ def inject_audit(
 
     Notes
     -----
-    A false source is one that is found in the processed frame without a
-    counterpart in the unprocessed one down to 0.6 times the threshold: at one
-    threshold in the unit of the data, no honest estimate of the sky lifts
-    a source from there over it. ``n_new`` counts sources that appear with the
-    injected stars, but are none of them.
+    A false source is one that is found in the processed frame where the
+    unprocessed one has, within one FWHM, less than half of the light of a
+    source at the threshold: an honest estimate of the sky lifts none from
+    there over it. ``n_new`` counts the same among the sources that appear with
+    the injected stars, but are none of them.
 
     The completeness at one threshold does not reward smoothing: a star must
     keep its height. Nor does the separability, which has no threshold; for the
@@ -284,7 +284,7 @@ def _numbers(audit: AuditFrame, table: Table) -> dict[str, Any]:
         'threshold_snr': audit.threshold_snr,
         'n_sources_before': int(np.count_nonzero(known['strength'] >= threshold)),
         'n_sources_after': len(after),
-        'n_false': len(after) - len(i),
+        'n_false': audit.count_unsupported(after[others(len(after), i)], audit.light),
         'n_sure': n_sure,
         'n_lost': int(np.count_nonzero(lost)),
         'n_new_bad': int(np.count_nonzero(bad & ~audit.frame.bad)),
@@ -311,37 +311,34 @@ def _judge(
 ) -> QualityReport:
     """Compare with the limits."""
     sure = stars[np.asarray(stars['snr']) >= _SURE * audit.threshold_snr]
-    n_false, n_after = numbers['n_false'] + numbers['n_new'], len(stars)
-    n_after += numbers['n_sources_after']
     seen = np.asarray(sure['found_before'], bool)
     lost = seen & ~np.asarray(sure['found_after'], bool)
-    n_seen = int(np.count_nonzero(seen)) + numbers['n_sure']
-    n_lost = int(np.count_nonzero(lost)) + numbers['n_lost']
+    loss = percent(
+        int(np.count_nonzero(lost)) + numbers['n_lost'],
+        int(np.count_nonzero(seen)) + numbers['n_sure'],
+    )
+    false = rate(numbers['n_false'], numbers['n_sources_after'])
+    ghosts = rate(numbers['n_new'], len(stars))
     response = _median_error(sure['response']) if len(sure) else (None, math.nan)
     shift, shift_error = _mean_shift(sure[seen & ~lost])
     numbers = numbers | {
-        'lost_percent': 100 * n_lost / n_seen if n_seen else 0.0,
-        'false_percent': 100 * n_false / n_after,
+        'lost_percent': loss[0],
+        'false_percent': false[0],
         'response_bias_percent': response[0],
         'shift_pixels': shift,
     }
     report = QualityReport('injection audit', numbers, limits.to_dict())
-    report = report.check(
-        numbers['n_new_bad'] == 0,
-        'weak',
-        f'{numbers["n_new_bad"]} pixels are not finite any more',
-    )
+    reason = f'{numbers["n_new_bad"]} pixels are not finite any more'
+    report = report.check(numbers['n_new_bad'] == 0, 'weak', reason)
+    # Of the separability only a loss counts.
+    gain = min(0.0, numbers['separability_gain'])
     checks = (
-        ('lost_percent', *percent(n_lost, n_seen), _LOST),
-        ('false_percent', *percent(n_false, n_after), _FALSE),
+        ('lost_percent', *loss, _LOST),
+        ('false_percent', *false, _FALSE),
+        ('false_percent', *ghosts, _GHOSTS),
         ('flux_bias_percent', response[0], 2 * response[1], _RESPONSE),
         ('shift_pixels', shift, 2 * shift_error, _SHIFT),
-        (
-            'separability',
-            min(0.0, numbers['separability_gain']),
-            1 / math.sqrt(len(stars)),
-            _SEPARABILITY,
-        ),
+        ('separability', gain, 1 / math.sqrt(len(stars)), _SEPARABILITY),
     )
     for name, value, margin, reason in checks:
         report = judge(report, limits, name, value, reason, margin=margin)
@@ -350,6 +347,10 @@ def _judge(
 
 _LOST = '{value} % of the stars well above the threshold are lost (limit {limit} %)'
 _FALSE = '{value} % of the sources are false (limit {limit} %)'
+_GHOSTS = (
+    '{value} sources appear with 100 injected stars and are none of them '
+    '(limit {limit})'
+)
 _RESPONSE = 'the flux of bright stars changes by {value} % (limit {limit} %)'
 _SHIFT = 'the stars are shifted by {value} px (limit {limit} px)'
 _SEPARABILITY = (

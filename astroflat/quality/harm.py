@@ -13,7 +13,8 @@ from scipy import ndimage
 from astroflat._nddata import Frame, unpack
 from astroflat._report import QualityReport
 from astroflat.quality._background import subtract_background
-from astroflat.quality._fractions import percent
+from astroflat.quality._fractions import percent, rate
+from astroflat.quality._support import light_map, unsupported
 from astroflat.quality.detection import DetectionSettings, faintest_flux, find_sources
 from astroflat.quality.flatness import block_background
 from astroflat.quality.limits import HarmLimits, judge
@@ -181,7 +182,6 @@ def _check_sources(
         np.where(mask, np.nan, first.data),
         settings=settings,
         noise=noise,
-        faint=0.6 if task == 'image' else 0.6 * _dimming(first, second, mask),
         mask=mask,
     )
     sure = find_sources(
@@ -189,13 +189,20 @@ def _check_sources(
     )
     n_lost = _count_lost(sure, match, settings.fwhm)
     n_after = len(match.pairs) + len(match.extra)
-    n_false = len(match.extra)
+    false = unsupported(
+        match.extra,
+        light_map(first.data, first.bad, settings),
+        settings=settings,
+        threshold=threshold,
+        dimming=1.0 if task == 'image' else _dimming(first, second, mask),
+    )
+    n_false = int(np.count_nonzero(false))
     report.numbers.update(
         n_sure=len(sure), n_lost=n_lost, n_sources_after=n_after, n_false=n_false
     )
     value, margin = percent(n_lost, len(sure))
     report = judge(report, limits, 'lost_percent', value, _LOST, margin=margin)
-    value, margin = percent(n_false, n_after)
+    value, margin = rate(n_false, n_after)
     report = judge(report, limits, 'false_percent', value, _FALSE, margin=margin)
     return _check_stars(report, limits, match, threshold, settings, task)
 

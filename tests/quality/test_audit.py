@@ -116,10 +116,10 @@ def test_smoothing_everything_is_exposed():
 
 
 def test_invented_sources_are_exposed():
-    """Every invented star is counted; nothing else is wrong."""
+    """Invented stars away from real ones are counted; nothing else is wrong."""
     report = audit(invent).report
     assert report.verdict == 'reject'
-    assert 10 <= report.numbers['n_false'] <= 12
+    assert 8 <= report.numbers['n_false'] <= 12
     assert len(report.reasons) == 1
     assert 'false' in report.reasons[0]
 
