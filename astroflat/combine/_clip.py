@@ -7,19 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from astroflat.combine._columns import Strip, block_width, load, ordered_dtype
+from astroflat.combine._columns import Strip, block_width, load, sortable_dtype
 from astroflat.combine._estimate import Estimate
 from astroflat.combine._keys import decode, encode, key_dtype, middle
 from astroflat.combine._options import Clip, Options
 from astroflat.combine._ranks import mad_sorted, middle_of
-from astroflat.combine._sorting import Sorter
 from astroflat.combine._spread import MAD_TO_SIGMA, from_mad, from_squares
 
 __all__ = ['ClippedEstimator', 'Left', 'kept_range', 'reject']
-
-# Integers of one or two bytes in more frames are sorted as four bytes, for
-# which NumPy has vectorised sorting on every processor.
-_NARROW_LIMIT = 128
 
 
 class Left(NamedTuple):
@@ -74,10 +69,8 @@ class ClippedEstimator:
     ) -> None:
         self._dtype = dtype
         self._options = options
-        ordered = np.dtype(ordered_dtype(dtype))
-        if ordered.itemsize <= 2 and n > _NARROW_LIMIT:
-            ordered = np.dtype(np.uint32)
-        self._sorter = Sorter(n, block_width(n, 8, block_bytes), ordered)
+        width = block_width(n, 8, 2 * block_bytes)
+        self._block = np.zeros((width, n), sortable_dtype(dtype)).T
         self._reject = reject
         if options.compiled:
             from astroflat.combine._compiled import compiled_reject
@@ -103,11 +96,10 @@ class ClippedEstimator:
         value = np.empty(strip.size, wide if median else np.float64)
         spread = None if self._options.spread is None else np.empty(strip.size)
         count = np.empty(strip.size, dtype=np.int32)
-        block = self._sorter.block
-        for part, samples, mask in strip.blocks(block.shape[1]):
-            used = block[:, : part.stop - part.start]
+        for part, samples, mask in strip.blocks(self._block.shape[1]):
+            used = self._block[:, : part.stop - part.start]
             present = self._load(used, samples, mask)
-            self._sorter.sort()
+            used.T.sort(axis=-1)
             result = self._of_block(used, present)
             value[part], count[part] = result.value, result.count
             if spread is not None:

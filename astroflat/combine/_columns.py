@@ -7,12 +7,19 @@ import numpy as np
 
 from astroflat.combine._keys import key_dtype, missing_value, sign_bit
 
-__all__ = ['BLOCK_BYTES', 'Strip', 'block_width', 'load', 'ordered_dtype']
+__all__ = [
+    'BLOCK_BYTES',
+    'Strip',
+    'block_width',
+    'load',
+    'ordered_dtype',
+    'sortable_dtype',
+]
 
 # Half of a typical second-level cache, for the samples of one block.
 BLOCK_BYTES = 384 * 1024
 # Fewer pixels do not use the vector units; more do not make calls cheaper.
-_WIDTHS = (64, 4096)
+_WIDTHS = (64, 32768)
 
 
 class Strip:
@@ -109,7 +116,7 @@ def block_width(n: int, itemsize: int, most: int = BLOCK_BYTES) -> int:
         A multiple of 64, at least 64.
     """
     low, high = _WIDTHS
-    return max(low, min(high, most // (n * itemsize) // low * low))
+    return max(low, min(high, int(most) // (n * itemsize) // low * low))
 
 
 def ordered_dtype(dtype: np.dtype) -> np.dtype:
@@ -127,6 +134,24 @@ def ordered_dtype(dtype: np.dtype) -> np.dtype:
         That of the keys for integers, floating-point numbers as they are.
     """
     return dtype if np.dtype(dtype).kind == 'f' else key_dtype(dtype)
+
+
+def sortable_dtype(dtype: np.dtype) -> np.dtype:
+    """
+    Return the type in which samples are sorted fastest.
+
+    Parameters
+    ----------
+    dtype : `numpy.dtype`
+        The type of the samples.
+
+    Returns
+    -------
+    dtype : `numpy.dtype`
+        As `ordered_dtype`, but of four bytes at least.
+    """
+    ordered = np.dtype(ordered_dtype(dtype))
+    return np.dtype(np.uint32) if ordered.itemsize < 4 else ordered
 
 
 def load(

@@ -9,7 +9,7 @@ from astroflat.combine import _ranks_numba as kernels
 from astroflat.combine._clip import Left
 from astroflat.combine._clip_numba import clip_columns
 from astroflat.combine._columns import Strip, block_width
-from astroflat.combine._keys import KINDS, decode, encode, key_dtype, middle
+from astroflat.combine._keys import KINDS, encode, key_dtype, middle
 from astroflat.combine._options import Options
 from astroflat.combine._ranks import grouped_mad
 
@@ -42,8 +42,8 @@ class CompiledRanks:
         width = min(2048, block_width(n, dtype.itemsize, block_bytes))
         self._marks = _marks(dtype)
         self._block = np.empty((n, width), keys)
-        self._work = np.empty((3, width), keys)
-        self._smaller = np.empty(width, _counter(n, keys))
+        self._work = np.empty((5, width), keys)
+        self._space = np.empty((5, width), _counter(n, keys))
         real = _REAL.get(keys.itemsize)
         self._real = [
             np.empty((1, 1), np.float32) if real is None else array.view(real)
@@ -69,8 +69,10 @@ class CompiledRanks:
         median, mad, count : `~numpy.ndarray`
             The second is `None` if it was not asked for.
         """
-        near = self._space(strip.size)
-        far = self._space(strip.size if with_mad else 0)
+        wide = self._dtype if self._dtype.kind == 'f' else np.float64
+        median = np.empty(strip.size, wide)
+        count = np.empty(strip.size, np.int32)
+        mad = np.empty(strip.size if with_mad else 0)
         kernels.ranks(
             _read_only(strip.samples).view(self._block.dtype),
             _read_only(strip.mask),
@@ -81,33 +83,10 @@ class CompiledRanks:
             self._real[0],
             self._work,
             self._real[1],
-            self._smaller,
-            (near, far),
+            self._space,
+            (median, count, mad),
         )
-        low, high, count, _, _ = near
-        mad = self._mad(low, high, count, far) if with_mad else None
-        median = middle(decode(low, self._dtype), decode(high, self._dtype))
-        return median, mad, count
-
-    def _space(self, size: int) -> tuple[np.ndarray, ...]:
-        """Return arrays for the results of one search."""
-        keys = [np.empty(size, self._block.dtype) for _ in range(2)]
-        return (*keys, *(np.empty(size, np.int32) for _ in range(3)))
-
-    def _mad(
-        self,
-        low: np.ndarray,
-        high: np.ndarray,
-        count: np.ndarray,
-        far: tuple[np.ndarray, ...],
-    ) -> np.ndarray:
-        """Return the median absolute deviation from middle distances."""
-        near, beyond, _, below, upto = far
-        if self._dtype.kind == 'f':
-            pair = near.view(self._dtype), beyond.view(self._dtype)
-            return middle(*pair).astype(np.float64)
-        half = (low ^ high) & low.dtype.type(1)
-        return grouped_mad(near, beyond, half, below, upto, count)
+        return median, mad if with_mad else None, count
 
 
 def _counter(n: int, keys: np.dtype) -> type:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,18 +15,34 @@ from astroflat.combine._columns import (
     block_width,
     load,
     ordered_dtype,
+    sortable_dtype,
 )
-from astroflat.combine._keys import decode, middle
+from astroflat.combine._keys import decode, key_dtype, middle
 from astroflat.combine._moments import mean_and_squares
 from astroflat.combine._options import Options
 from astroflat.combine._ranks import fold, mad_sorted, middle_of
-from astroflat.combine._sorting import Sorter
+from astroflat.combine._sorting import Network
 from astroflat.combine._spread import from_mad, from_squares
 
-__all__ = ['Estimate', 'Estimator', 'Ranks', 'make_estimator', 'make_ranks']
+__all__ = [
+    'Estimate',
+    'Estimator',
+    'Ranks',
+    'best_threads',
+    'make_estimator',
+    'make_ranks',
+]
 
-# Integers of one or two bytes in more frames than this are not sorted.
-_SORT_LIMIT = 128
+Way = Literal['compiled', 'network', 'sorted', 'halved']
+
+# The blocks of plain NumPy are larger than the cache would like: calls have to
+# be long, or threads spend their time waiting for the interpreter's lock.
+_LARGE = 6
+# Up to this many frames a network beats halving in two threads, measured with
+# samples of one and two bytes.
+_NETWORK_LIMIT = 80
+# From this many threads on, sorting beats a network in one thread.
+_MANY_THREADS = 4
 
 
 class Estimate(NamedTuple):
@@ -69,7 +85,12 @@ class Estimator(Protocol):
 
 
 def make_estimator(
-    n: int, dtype: np.dtype, options: Options, block_bytes: int = BLOCK_BYTES
+    n: int,
+    dtype: np.dtype,
+    options: Options,
+    *,
+    threads: int = 1,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Estimator:
     """
     Return what combines strips; one per thread.
@@ -85,6 +106,9 @@ def make_estimator(
     options : Options
         What to compute.
 
+    threads : int, optional
+        How many may run, see `best_threads`.
+
     block_bytes : int, optional
         The size of its working block.
 
@@ -97,14 +121,16 @@ def make_estimator(
         from astroflat.combine._clip import ClippedEstimator
 
         return ClippedEstimator(n, dtype, options, block_bytes)
-    return _PlainEstimator(n, dtype, options, block_bytes)
+    ranks = None
+    if options.needs_ranks:
+        way = _way(n, dtype, threads, compiled=options.compiled)
+        ranks = make_ranks(n, dtype, way, block_bytes)
+    return _PlainEstimator(n, options, ranks, block_bytes)
 
 
-def make_ranks(
-    n: int, dtype: np.dtype, block_bytes: int = BLOCK_BYTES, *, compiled: bool
-) -> Ranks:
+def best_threads(n: int, dtype: np.dtype, options: Options, threads: int) -> int:
     """
-    Return the fastest way to medians; one per thread.
+    Return how many threads are of use.
 
     Parameters
     ----------
@@ -114,42 +140,85 @@ def make_ranks(
     dtype : `numpy.dtype`
         The type of the samples.
 
+    options : Options
+        What to compute.
+
+    threads : int
+        How many are allowed.
+
+    Returns
+    -------
+    threads : int
+        1 where each call is so short that the interpreter's lock would make
+        two threads slower than one.
+    """
+    if options.clip is None and options.needs_ranks:
+        way = _way(n, dtype, threads, compiled=options.compiled)
+        if way == 'network':
+            return 1
+    return threads
+
+
+def _way(n: int, dtype: np.dtype, threads: int, *, compiled: bool) -> Way:
+    """Return the fastest way to medians."""
+    if compiled:
+        return 'compiled'
+    if dtype.kind == 'f' or dtype.itemsize > 2:
+        return 'sorted'
+    if n > _NETWORK_LIMIT:
+        return 'halved'
+    return 'network' if threads < _MANY_THREADS else 'sorted'
+
+
+def make_ranks(
+    n: int, dtype: np.dtype, way: Way, block_bytes: int = BLOCK_BYTES
+) -> Ranks:
+    """
+    Return one of the ways to medians; one per thread.
+
+    Parameters
+    ----------
+    n : int
+        The number of frames.
+
+    dtype : `numpy.dtype`
+        The type of the samples.
+
+    way : {'compiled', 'network', 'sorted', 'halved'}
+        Which. The last is for integers of one or two bytes.
+
     block_bytes : int, optional
         The size of its working block.
-
-    compiled : bool
-        Whether numba may be used.
 
     Returns
     -------
     ranks : callable
         See `Ranks`. All ways give identical results.
     """
-    if compiled:
+    if way == 'compiled':
         from astroflat.combine._compiled import CompiledRanks
 
         return CompiledRanks(n, dtype, block_bytes)
-    if dtype.kind != 'f' and dtype.itemsize <= 2 and n > _SORT_LIMIT:
-        return _HalvedRanks(n, dtype, block_bytes)
-    return _SortedRanks(n, dtype, block_bytes)
+    ways = {'network': _NetworkRanks, 'sorted': _SortedRanks, 'halved': _HalvedRanks}
+    return ways[way](n, dtype, block_bytes)
 
 
 class _PlainEstimator:
     """Combine all samples that are there."""
 
     def __init__(
-        self, n: int, dtype: np.dtype, options: Options, block_bytes: int
+        self, n: int, options: Options, ranks: Ranks | None, block_bytes: int
     ) -> None:
         self._options = options
-        self._moments = functools.partial(mean_and_squares, block_bytes=block_bytes)
+        self._ranks = ranks
+        self._moments = functools.partial(
+            mean_and_squares, block_bytes=_LARGE * block_bytes
+        )
         self._width = block_width(n, 8, block_bytes)
-        self._ranks = None
         if options.compiled:
             from astroflat.combine._compiled import compiled_moments
 
             self._moments = compiled_moments
-        if options.method == 'median' or options.spread == 'mad':
-            self._ranks = make_ranks(n, dtype, block_bytes, compiled=options.compiled)
 
     def __call__(self, strip: Strip) -> Estimate:
         """Combine a strip."""
@@ -177,24 +246,53 @@ class _PlainEstimator:
         return sigma
 
 
-class _SortedRanks:
-    """Medians of sorted columns."""
+class _NetworkRanks:
+    """Medians by a sorting network."""
 
     def __init__(self, n: int, dtype: np.dtype, block_bytes: int) -> None:
         self._dtype = dtype
-        width = block_width(n, dtype.itemsize, 2 * block_bytes)
-        self._sorter = Sorter(n, width, ordered_dtype(dtype))
+        width = block_width(n, dtype.itemsize, _LARGE * block_bytes)
+        self._network = Network(n, width, ordered_dtype(dtype))
 
     def __call__(
         self, strip: Strip, *, with_mad: bool
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Return median, median absolute deviation and count."""
         out = _Output(strip.size, self._dtype, with_mad=with_mad)
-        block = self._sorter.block
+        block = self._network.block
         for part, samples, mask in strip.blocks(block.shape[1]):
-            used = block[:, : part.stop - part.start]
+            used = part.stop - part.start
+            count, missing = load(block[:, :used], samples, mask)
+            mad = None
+            if with_mad or missing is not None:
+                columns = self._network.sort()[:, :used]
+                low, high = middle_of(columns, count)
+                mad = mad_sorted(columns, low, high, count) if with_mad else None
+            else:
+                low, high = (row[:used] for row in self._network.middle())
+            out.put(part, low, high, mad, count)
+        return out.value, out.mad, out.count
+
+
+class _SortedRanks:
+    """Medians of sorted columns."""
+
+    def __init__(self, n: int, dtype: np.dtype, block_bytes: int) -> None:
+        self._dtype = dtype
+        width = block_width(n, dtype.itemsize, 2 * block_bytes)
+        # Column by column in memory, as four bytes at least: these are what
+        # NumPy sorts with vector instructions on every processor.
+        self._block = np.zeros((width, n), sortable_dtype(dtype)).T
+
+    def __call__(
+        self, strip: Strip, *, with_mad: bool
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return median, median absolute deviation and count."""
+        out = _Output(strip.size, self._dtype, with_mad=with_mad)
+        for part, samples, mask in strip.blocks(self._block.shape[1]):
+            used = self._block[:, : part.stop - part.start]
             count, _ = load(used, samples, mask)
-            self._sorter.sort()
+            used.T.sort(axis=-1)
             low, high = middle_of(used, count)
             mad = mad_sorted(used, low, high, count) if with_mad else None
             out.put(part, low, high, mad, count)
@@ -206,7 +304,7 @@ class _HalvedRanks:
 
     def __init__(self, n: int, dtype: np.dtype, block_bytes: int) -> None:
         self._dtype = dtype
-        width = block_width(n, dtype.itemsize, 2 * block_bytes)
+        width = block_width(n, dtype.itemsize, _LARGE * block_bytes)
         self._block = np.empty((n, width), ordered_dtype(dtype))
 
     def __call__(
@@ -255,8 +353,10 @@ class _Output:
         count: np.ndarray | int,
     ) -> None:
         """Fill in a block; the middle samples may be keys."""
-        if low.dtype.kind != self._dtype.kind:
-            low, high = decode(low, self._dtype), decode(high, self._dtype)
+        if self._dtype.kind != 'f':
+            keys = key_dtype(self._dtype)
+            low = decode(low.astype(keys, copy=False), self._dtype)
+            high = decode(high.astype(keys, copy=False), self._dtype)
         self.value[part] = middle(low, high)
         self.count[part] = count
         if mad is not None:

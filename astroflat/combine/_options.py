@@ -92,6 +92,11 @@ class Options:
     clip: Clip | None = None
     compiled: bool = False
 
+    @property
+    def needs_ranks(self) -> bool:
+        """Whether a median of the samples or of their deviations is needed."""
+        return self.method == 'median' or self.spread == 'mad'
+
     @classmethod
     def parse(
         cls,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from astroflat.combine._columns import BLOCK_BYTES, block_width
+from astroflat.combine._columns import BLOCK_BYTES
 
 __all__ = ['Plan', 'make_plan']
 
@@ -14,9 +14,11 @@ __all__ = ['Plan', 'make_plan']
 _READ_BYTES = 64 * 1024
 # Strips per thread, so that all finish at about the same time.
 _STRIPS = 4
-# Space for the working blocks of a thread, per sample: the block itself, its
-# sorting space, flags and distances, at worst in eight bytes.
-_BLOCK_FACTOR = 40
+# Space for the working blocks of a thread, in blocks: the widest are several
+# times as large, and there are flags, distances and copies of them.
+_BLOCKS = 48
+# The same, per sample, where a block cannot be made narrower.
+_NARROW_BYTES = 40 * 64
 # Space per pixel of a strip: results of a thread before they are stored.
 _PIXEL_BYTES = 128
 
@@ -94,8 +96,8 @@ def make_plan(
     rows = min(rows, max(1, ny // (threads * _STRIPS)))
     for used in range(threads, 0, -1):
         share = mem_limit / used
-        block_bytes = int(min(BLOCK_BYTES, share * itemsize / (2 * _BLOCK_FACTOR)))
-        fixed = _BLOCK_FACTOR * n * block_width(n, itemsize, block_bytes)
+        block_bytes = int(min(BLOCK_BYTES, share / (2 * _BLOCKS)))
+        fixed = max(_BLOCKS * block_bytes, _NARROW_BYTES * n)
         room = share - fixed
         if room >= row_bytes:
             rows = int(min(rows, room / row_bytes))

@@ -7,7 +7,8 @@ cache of a processor core. All inner loops run along a row, over pixels, so
 that the compiler can use the vector units; rows are taken out of their array
 before the loop, since an index that might be negative would prevent that.
 Constants come in as arrays of the type of the keys: a literal would widen the
-arithmetic to 64 bits, or of 64 bits to floating point.
+arithmetic to 64 bits, or of 64 bits to floating point. Counters have the size
+of the keys where that is enough, so that both fill vectors alike.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ def _load(bits, kind, marks, start, width, block):
 
 
 @_jit
-def _drop(block, mask, kind, marks, start, width, count):
-    """Move missing samples behind all others and take them from the counts."""
+def _drop(block, mask, kind, marks, start, width, number):
+    """Move missing samples behind all others and count those that are left."""
     last, infinity = marks[0], marks[2]
+    for j in range(width):
+        number[j] = block.shape[0]
     for i in range(block.shape[0]):
         row = block[i]
         if mask is not None:
@@ -49,14 +52,14 @@ def _drop(block, mask, kind, marks, start, width, count):
             for j in range(width):
                 row[j] = last if bad[j] else row[j]
                 # Those of floating-point numbers are counted below, as NaN.
-                count[j] -= bad[j] and kind != 2
+                number[j] -= bad[j] and kind != 2
         if kind == 2:
             for j in range(width):
                 v = row[j]
                 # The key of minus infinity is the complement of infinity's.
                 gone = v > infinity or v < infinity ^ last
                 row[j] = last if gone else v
-                count[j] -= gone
+                number[j] -= gone
 
 
 @_jit
@@ -102,24 +105,26 @@ def _count(block, width, centre, smaller):
 
 
 @_jit
-def _halve(width, marks, count, low, high, centre, smaller, below, upto):
+def _halve(width, marks, low, high, centre, counters):
     """Keep the half of each interval that holds the lower middle sample."""
     one = marks[3]
+    number, rank, below, upto, smaller = counters
     for j in range(width):
-        number = smaller[j]
-        enough = number >= (count[j] + 1) // 2
+        count = smaller[j]
+        enough = count >= rank[j]
         c = centre[j]
         high[j] = c if enough else high[j]
         low[j] = low[j] if enough else c + one
-        upto[j] = min(number, count[j]) if enough else upto[j]
-        below[j] = below[j] if enough else number
+        upto[j] = min(count, number[j]) if enough else upto[j]
+        below[j] = below[j] if enough else count
 
 
 @_jit
-def _tighten(block, width, marks, count, low, high, below, upto, inner):
+def _tighten(block, width, marks, low, high, inner, counters):
     """Shrink each interval to the samples in it; resolve pairs and ties."""
     last, zero = marks[0], marks[4]
-    smallest, largest = inner[0], inner[1]
+    smallest, largest = inner
+    _, rank, below, upto, _ = counters
     for j in range(width):
         smallest[j] = last
         largest[j] = zero
@@ -134,7 +139,7 @@ def _tighten(block, width, marks, count, low, high, below, upto, inner):
         low[j] = min(smallest[j], largest[j])
         high[j] = largest[j]
         if upto[j] - below[j] == 2 and low[j] != high[j]:
-            if (count[j] + 1) // 2 - below[j] == 1:
+            if rank[j] - below[j] == 1:
                 high[j] = low[j]
                 upto[j] = below[j] + 1
             else:
@@ -152,9 +157,11 @@ def _is_open(width, low, high, below, upto, few):
 
 
 @_jit
-def _select(block, width, marks, count, low, high, below, upto, work, smaller):
-    """Find the lower middle sample; ``low`` and ``high`` become it."""
-    one, centre = marks[3], work[0]
+def _select(block, width, marks, work, counters):
+    """Find the middle samples: the first two rows of ``work``."""
+    low, high, centre, other = work[0], work[1], work[2], work[3]
+    number, rank, below, upto, smaller = counters
+    one = marks[3]
     # Halving 64-bit numbers down to one bit would take too long: once there
     # are two samples in an interval they are told apart by looking.
     wide = block.itemsize > 2
@@ -165,24 +172,26 @@ def _select(block, width, marks, count, low, high, below, upto, work, smaller):
         n //= 2
         patience += 1
     for j in range(width):
+        rank[j] = (number[j] + 1) // 2
         below[j] = 0
-        upto[j] = count[j]
+        upto[j] = number[j]
     step = 0
     while _is_open(width, low, high, below, upto, few):
         step += 1
         if wide and step >= patience and (step - patience) % 4 == 0:
-            _tighten(block, width, marks, count, low, high, below, upto, work[1:])
+            _tighten(block, width, marks, low, high, (centre, other), counters)
             continue
         for j in range(width):
             centre[j] = low[j] + ((high[j] - low[j]) >> one)
         _count(block, width, centre, smaller)
-        _halve(width, marks, count, low, high, centre, smaller, below, upto)
+        _halve(width, marks, low, high, centre, counters)
     if wide:
-        _tighten(block, width, marks, count, low, high, below, upto, work[1:])
+        _tighten(block, width, marks, low, high, (centre, other), counters)
+    _next(block, width, marks, low, high, number, upto)
 
 
 @_jit
-def _next(block, width, marks, count, low, high, upto):
+def _next(block, width, marks, low, high, number, upto):
     """Set ``high`` to the upper middle sample."""
     last = marks[0]
     for j in range(width):
@@ -193,15 +202,38 @@ def _next(block, width, marks, count, low, high, upto):
             v = row[j]
             high[j] = min(high[j], v if v > low[j] else last)
     for j in range(width):
-        alone = count[j] % 2 == 1 or upto[j] * 2 > count[j]
+        alone = number[j] % 2 == 1 or upto[j] > number[j] // 2
         high[j] = low[j] if alone else high[j]
 
 
 @_jit
-def _fold(block, mask, marks, start, width, low, high, work):
+def _middle(kind, marks, width, work, work_real, value):
+    """Store the mean of the middle samples, as numpy computes it."""
+    last, sign = marks[0], marks[1]
+    low, high = work[0], work[1]
+    if kind != 2:
+        offset = float(sign) if kind == 1 else 0.0
+        for j in range(width):
+            a, b = float(low[j]) - offset, float(high[j]) - offset
+            value[j] = a if low[j] == high[j] else (a + b) / 2.0
+        return
+    for j in range(width):
+        v = low[j]
+        work[2][j] = v ^ sign if v & sign else v ^ last
+        v = high[j]
+        work[3][j] = v ^ sign if v & sign else v ^ last
+    two = work_real.dtype.type(2)
+    first, second = work_real[2], work_real[3]
+    for j in range(width):
+        a, b = first[j], second[j]
+        value[j] = a if a == b else (a + b) / two
+
+
+@_jit
+def _fold(block, mask, marks, start, width, work, half):
     """Replace integers by their distances from the median, rounded up."""
     last, one = marks[0], marks[3]
-    floor, half = work[0], work[1]
+    low, high, floor = work[0], work[1], work[2]
     for j in range(width):
         # Half of the sum, without its overflow.
         floor[j] = (low[j] & high[j]) + ((low[j] ^ high[j]) >> one)
@@ -218,32 +250,46 @@ def _fold(block, mask, marks, start, width, low, high, work):
 
 
 @_jit
-def _fold_real(block, real, marks, width, low, high, work, work_real):
+def _fold_real(block, real, marks, width, value):
     """Replace floating-point numbers by their distances from the median."""
     last, sign = marks[0], marks[1]
-    for j in range(width):
-        v = low[j]
-        work[0][j] = v ^ sign if v & sign else v ^ last
-        v = high[j]
-        work[1][j] = v ^ sign if v & sign else v ^ last
-    two = work_real.dtype.type(2)
-    for j in range(width):
-        a, b = work_real[0][j], work_real[1][j]
-        work_real[2][j] = a if a == b else (a + b) / two
     for i in range(block.shape[0]):
         row, row_real = block[i], real[i]
         for j in range(width):
             v = row[j]
             gone = v == last
             row[j] = v ^ sign if v & sign else v ^ last
-            row_real[j] = abs(row_real[j] - work_real[2][j])
+            row_real[j] = abs(row_real[j] - value[j])
             row[j] = last if gone else row[j]
 
 
 @_jit
-def ranks(bits, mask, kind, marks, start, block, real, work, work_real, smaller, out):
+def _deviation(kind, width, work, work_real, half, counters, mad):
+    """Store the median of the distances; `_ranks.grouped_mad` for integers."""
+    near, far = work[0], work[1]
+    number, _, below, upto, _ = counters
+    if kind == 2:
+        two = work_real.dtype.type(2)
+        first, second = work_real[0], work_real[1]
+        for j in range(width):
+            a, b = first[j], second[j]
+            mad[j] = a if a == b else (a + b) / two
+        return
+    for j in range(width):
+        middle = float(near[j]) - 0.5 * float(half[j])
+        first = max(middle - 0.5, 0.0)
+        unit = middle + 0.5 - first
+        inside = max(float(upto[j]) - float(below[j]), 1.0)
+        grouped = first + (0.5 * float(number[j]) - float(below[j])) / inside * unit
+        gap = 0.5 * (middle + (float(far[j]) - 0.5 * float(half[j])))
+        even = 2.0 * float(upto[j]) == float(number[j])
+        mad[j] = gap if even else grouped
+
+
+@_jit
+def ranks(bits, mask, kind, marks, start, block, real, work, work_real, space, out):
     """
-    Find the middle samples of the columns of a strip.
+    Find the median of the columns of a strip.
 
     Parameters
     ----------
@@ -266,53 +312,37 @@ def ranks(bits, mask, kind, marks, start, block, real, work, work_real, smaller,
         ``(n, width)``: space for the keys, and the same memory as numbers.
 
     work, work_real : array
-        ``(3, width)``: the same in small.
+        ``(5, width)``: the same in small.
 
-    smaller : array
-        ``(width,)``: space for counts.
+    space : array
+        ``(5, width)``: space for counts.
 
-    out : tuple
-        Where to put, for as many columns as they have: the keys of the middle
-        samples, the number of samples, of those below and up to the middle;
-        and, unless empty, the same of the distances from the median, without
-        the number of samples.
+    out : tuple of array
+        Where to put, for as many columns as they have, the median, the number
+        of samples and, unless empty, the median absolute deviation.
     """
-    low, high, count, below, upto = out[0]
-    for s in range(0, low.size, block.shape[1]):
-        e = min(s + block.shape[1], low.size)
+    value, count, mad = out
+    counters = (space[0], space[1], space[2], space[3], space[4])
+    for s in range(0, value.size, block.shape[1]):
+        e = min(s + block.shape[1], value.size)
         width = e - s
-        lo, hi, number = low[s:e], high[s:e], count[s:e]
-        for j in range(width):
-            number[j] = bits.shape[0]
         _load(bits, kind, marks, start + s, width, block)
-        _drop(block, mask, kind, marks, s, width, number)
-        _range(block, mask, kind, marks, s, width, lo, hi)
-        _select(
-            block, width, marks, number, lo, hi, below[s:e], upto[s:e], work, smaller
-        )
-        _next(block, width, marks, number, lo, hi, upto[s:e])
-        far_low, far_high, _, far_below, far_upto = out[1]
-        if far_low.size == 0:
+        _drop(block, mask, kind, marks, s, width, space[0])
+        _range(block, mask, kind, marks, s, width, work[0], work[1])
+        _select(block, width, marks, work, counters)
+        _middle(kind, marks, width, work, work_real, value[s:e])
+        number = count[s:e]
+        for j in range(width):
+            number[j] = space[0][j]
+        if mad.size == 0:
             continue
         if kind == 2:
-            _fold_real(block, real, marks, width, lo, hi, work, work_real)
+            _fold_real(block, real, marks, width, value[s:e])
         else:
-            _fold(block, mask, marks, s, width, lo, hi, work)
-        lo, hi = far_low[s:e], far_high[s:e]
-        _range(block, mask, kind, marks, s, width, lo, hi)
-        _select(
-            block,
-            width,
-            marks,
-            number,
-            lo,
-            hi,
-            far_below[s:e],
-            far_upto[s:e],
-            work,
-            smaller,
-        )
-        _next(block, width, marks, number, lo, hi, far_upto[s:e])
+            _fold(block, mask, marks, s, width, work, work[4])
+        _range(block, mask, kind, marks, s, width, work[0], work[1])
+        _select(block, width, marks, work, counters)
+        _deviation(kind, width, work, work_real, work[4], counters, mad[s:e])
 
 
 @_jit

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-__all__ = ['Sorter', 'network_views']
-
-# Up to this many frames a sorting network is faster than sorting column by
-# column, by the size of the samples in bytes (measured).
-_NETWORK_LIMIT = {1: 128, 2: 128, 4: 32, 8: 12}
+__all__ = ['Network', 'network_pairs', 'prune']
 
 
-class Sorter:
+class Network:
     """
-    A block of samples that can be sorted along the frames.
+    A block whose columns are sorted by a network of comparisons.
 
     Parameters
     ----------
@@ -30,14 +28,14 @@ class Sorter:
     Attributes
     ----------
     block : `~numpy.ndarray`
-        ``(n, width)``, to be filled. Its memory order is the sorter's affair.
+        ``(n, width)``, to be filled before each sorting.
 
     Notes
     -----
-    Few frames go through Batcher's odd-even merge sort [1]_: every comparison
-    of the network is the minimum and the maximum of whole rows, so that the
-    processor's vector units sort hundreds of columns at once. Many frames are
-    sorted column by column by `numpy.sort`.
+    Every comparison of Batcher's odd-even merge sort [1]_ is the minimum and
+    the maximum of two rows, so that the processor's vector units sort many
+    columns at once. Rows are not moved: the minimum goes to a spare row, and
+    the row that it came from is the next spare one.
 
     References
     ----------
@@ -46,88 +44,103 @@ class Sorter:
     """
 
     def __init__(self, n: int, width: int, dtype: np.dtype) -> None:
-        dtype = np.dtype(dtype)
-        self._steps = None
-        if n <= _NETWORK_LIMIT[dtype.itemsize]:
-            self.block = np.zeros((n, width), dtype)
-            spare = np.zeros((n // 2) * width, dtype)
-            self._steps = [
-                (a, b, spare[: a.size].reshape(a.shape))
-                for a, b in network_views(self.block)
-            ]
-        else:
-            self.block = np.zeros((width, n), dtype).T
+        self._memory = np.zeros((n + 1, width), dtype)
+        self.block = self._memory[:n]
+
+    def middle(self) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Find the two middle samples of each column, without sorting the rest.
+
+        Returns
+        -------
+        low, high : `~numpy.ndarray`
+            ``(width,)``; equal for odd n. The block is not usable afterwards.
+        """
+        n = len(self.block)
+        wanted = ((n - 1) // 2, n // 2)
+        rows = self._run(prune(network_pairs(n), wanted))
+        return rows[wanted[0]], rows[wanted[1]]
 
     def sort(self) -> np.ndarray:
         """
-        Sort every column of the block in place.
+        Sort every column.
 
         Returns
         -------
         block : `~numpy.ndarray`
-            The block. It must not have held NaN.
+            A new array; the block is not usable afterwards.
         """
-        if self._steps is None:
-            self.block.T.sort(axis=-1)
-            return self.block
-        for a, b, spare in self._steps:
-            np.minimum(a, b, out=spare)
-            np.maximum(a, b, out=b)
-            np.copyto(a, spare)
-        return self.block
+        return np.stack(self._run(network_pairs(len(self.block))))
+
+    def _run(self, pairs: tuple[tuple[int, int], ...]) -> list[np.ndarray]:
+        """Compare rows; return them in order."""
+        *rows, spare = self._memory
+        for a, b in pairs:
+            first, second = rows[a], rows[b]
+            np.minimum(first, second, out=spare)
+            np.maximum(first, second, out=second)
+            rows[a], spare = spare, first
+        return rows
 
 
-def network_views(block: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+@functools.lru_cache(maxsize=8)
+def network_pairs(n: int) -> tuple[tuple[int, int], ...]:
     """
-    Return the comparisons of a sorting network as pairs of views.
+    Return the comparisons that sort n samples.
 
     Parameters
     ----------
-    block : `~numpy.ndarray`
-        ``(n, width)``, C-contiguous.
+    n : int
+        How many.
 
     Returns
     -------
-    pairs : list of (`~numpy.ndarray`, `~numpy.ndarray`)
-        In order: the smaller samples belong in the first of each pair, the
-        larger in the second.
+    pairs : tuple of (int, int)
+        In order: the smaller sample belongs to the first place of each pair.
     """
-    n = len(block)
     pairs = []
-    p = 1
-    while p < n:
-        k = p
-        while k >= 1:
-            pairs.extend(_step(block, p, k))
-            k //= 2
-        p *= 2
-    return pairs
+    run = 1
+    while run < n:
+        # Merge sorted runs two by two, comparing over smaller and smaller
+        # distances; places beyond the end would hold the largest samples.
+        distance = run
+        while distance:
+            start = 0 if distance == run else distance
+            pairs.extend(
+                (i, i + distance)
+                for j in range(start, n - distance, 2 * distance)
+                for i in range(j, min(j + distance, n - distance))
+                if i // (2 * run) == (i + distance) // (2 * run)
+            )
+            distance //= 2
+        run *= 2
+    return tuple(pairs)
 
 
-def _step(block: np.ndarray, p: int, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+@functools.lru_cache(maxsize=8)
+def prune(
+    pairs: tuple[tuple[int, int], ...], wanted: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
     """
-    Return the comparisons over distance ``k`` that merge runs of ``p`` rows.
+    Leave out comparisons that do not matter.
 
-    Runs are merged two by two; at the end of the block may be an incomplete
-    pair, whose missing rows count as infinite and need no comparison.
+    Parameters
+    ----------
+    pairs : tuple of (int, int)
+        The comparisons.
+
+    wanted : tuple of int
+        The places whose samples are wanted.
+
+    Returns
+    -------
+    pairs : tuple of (int, int)
+        Those that can change a wanted sample.
     """
-    n, width = block.shape
-    whole, rest = divmod(n, 2 * p)
-    pairs = []
-    if whole:
-        merged = block[: whole * 2 * p].reshape(whole, 2 * p, width)
-        if k == p:
-            pairs.append((merged[:, :p], merged[:, p:]))
-        else:
-            inner = merged[:, k : 2 * p - k]
-            inner = inner.reshape(whole, p // k - 1, 2, k, width)
-            pairs.append((inner[:, :, 0], inner[:, :, 1]))
-    start = whole * 2 * p + (0 if k == p else k)
-    rest -= start - whole * 2 * p
-    while rest > k:
-        length = min(k, rest - k)
-        first = block[start : start + length]
-        pairs.append((first, block[start + k : start + k + length]))
-        start += 2 * k
-        rest -= 2 * k
-    return pairs
+    needed = set(wanted)
+    kept = []
+    for pair in reversed(pairs):
+        if needed.intersection(pair):
+            kept.append(pair)
+            needed.update(pair)
+    return tuple(reversed(kept))

@@ -1,0 +1,83 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The results as a table in reStructuredText."""
+
+from __future__ import annotations
+
+import statistics
+
+COLUMNS = ('method', 'seconds', 'x numba', 'x reading', 'process', 'memory', 'error')
+
+
+def write_table(document, path):
+    """
+    Write one table for each set of frames, kind of file and cache.
+
+    Parameters
+    ----------
+    document : dict
+        What ``run.py`` collected.
+
+    path : `pathlib.Path`
+        Where to write it.
+    """
+    groups = {}
+    for record in document['records']:
+        key = (record['frames'], record['kind'], record['cache'])
+        groups.setdefault(key, {}).setdefault(record['method'], []).append(record)
+    machine = document['machine']
+    lines = [
+        f'{machine["processor"]}, {machine["threads"]} threads,',
+        f'Python {machine["python"]}, NumPy {machine["numpy"]}.',
+        'Medians over the rounds.',
+        'seconds: from closed files to the result on the disk, imports and',
+        'compilation excluded; process: the whole process; memory: the largest',
+        'anonymous memory of the process in MB; error: the largest difference',
+        'from numpy.median in units of the samples.',
+        '',
+    ]
+    for (frames, kind, cache), methods in groups.items():
+        title = f'{frames}, {kind.upper()}, {cache} cache'
+        lines += [title, '-' * len(title), '', *table(methods), '']
+    path.write_text('\n'.join(lines))
+
+
+def table(methods):
+    """Return the lines of one table."""
+    step = {name: middle(records, 'seconds') for name, records in methods.items()}
+    rows = [COLUMNS]
+    for name, records in methods.items():
+        seconds = step[name]
+        rows.append(
+            (
+                name,
+                number(seconds, '.3f'),
+                number(ratio(seconds, step.get('numba')), '.1f'),
+                number(ratio(seconds, step.get('reading')), '.1f'),
+                number(middle(records, 'wall'), '.2f'),
+                number(max(record['memory'] for record in records) / 1e6, '.0f'),
+                number(middle(records, 'difference'), '.2g'),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    rule = '  '.join('=' * width for width in widths)
+    text = [
+        '  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return [rule, text[0].rstrip(), rule, *(line.rstrip() for line in text[1:]), rule]
+
+
+def middle(records, key):
+    """Return the median of a number over the rounds; None if there is none."""
+    values = [record[key] for record in records if record.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def ratio(value, reference):
+    """Return a ratio, or None."""
+    return value / reference if value is not None and reference else None
+
+
+def number(value, style):
+    """Return a number as text."""
+    return '-' if value is None else format(value, style)
