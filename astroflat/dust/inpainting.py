@@ -102,7 +102,7 @@ class GaussianProcessInpainter:
     Examples
     --------
     >>> import numpy as np
-    >>> from astroflat.dust import GaussianProcessInpainter, inpaint
+    >>> from astroflat.dust.inpainting import GaussianProcessInpainter, inpaint
     >>> y, x = np.mgrid[:60, :60]
     >>> image = 1000.0 + y + 0.01 * x**2
     >>> mask = np.hypot(y - 30, x - 30) < 6
@@ -202,7 +202,7 @@ class BiharmonicInpainter:
     Examples
     --------
     >>> import numpy as np
-    >>> from astroflat.dust import BiharmonicInpainter, inpaint
+    >>> from astroflat.dust.inpainting import BiharmonicInpainter, inpaint
     >>> image = np.add.outer(np.arange(9.0), np.arange(9.0))
     >>> mask = np.zeros(image.shape, dtype=bool)
     >>> mask[4, 4] = True

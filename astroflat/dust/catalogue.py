@@ -1,0 +1,210 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The catalogue of dust objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable
+
+if TYPE_CHECKING:
+    from astroflat.dust._peeling import DustObject
+
+__all__ = ['catalogue_of_mask', 'match_catalogues']
+
+# Smaller than this, the inside of a shadow is not resolved.
+_SPECK = 4.0
+# A donut lets this much more light through in its middle than in its rim.
+_HOLE = 0.75
+_FIBRE = 3.5
+
+
+def make_catalogue(objects: list[DustObject]) -> QTable:
+    """
+    Make the catalogue of accepted objects.
+
+    Parameters
+    ----------
+    objects : list of DustObject
+        The objects.
+
+    Returns
+    -------
+    catalogue : `~astropy.table.QTable`
+        As in `DustDetection`.
+    """
+    rows = [
+        {
+            'x': o.x,
+            'y': o.y,
+            'radius': o.radius,
+            'depth': float(-np.expm1(-o.sign * o.depth)),
+            'kind': kind_of(o),
+            'snr': o.snr,
+            'area': int(np.count_nonzero(o.mask)),
+            'probability': o.probability,
+        }
+        for o in objects
+    ]
+    return _table(rows)
+
+
+def kind_of(found: DustObject) -> str:
+    """
+    Tell the kind of an object.
+
+    Parameters
+    ----------
+    found : DustObject
+        The object.
+
+    Returns
+    -------
+    kind : {'donut', 'disc', 'speck', 'fibre'}
+        By its size, elongation and the light in its middle.
+    """
+    if _elongation(found.mask) > _FIBRE:
+        return 'fibre'
+    if found.radius < _SPECK:
+        return 'speck'
+    return 'donut' if found.middle < _HOLE * found.rim else 'disc'
+
+
+def _elongation(mask: np.ndarray) -> float:
+    """Return the ratio of the axes of the ellipse with the same moments."""
+    y, x = np.nonzero(mask)
+    if len(y) < 5:
+        return 1.0
+    # A pixel is a square, not a point: its own moment is 1/12.
+    moments = np.cov(np.stack([y, x])) + np.eye(2) / 12
+    low, high = np.linalg.eigvalsh(moments)
+    return float(np.sqrt(high / low))
+
+
+def catalogue_of_mask(mask: np.ndarray, image: np.ndarray | None = None) -> QTable:
+    """
+    Measure the objects of a mask that was made elsewhere.
+
+    Parameters
+    ----------
+    mask : `~numpy.ndarray` of bool
+        True on dust, ``(ny, nx)``.
+
+    image : `~numpy.ndarray`, optional
+        The image, for the depths.
+
+    Returns
+    -------
+    catalogue : `~astropy.table.QTable`
+        As in `DustDetection`; depth and SNR are NaN without an image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflat.dust.catalogue import catalogue_of_mask
+    >>> mask = np.zeros((20, 30), bool)
+    >>> mask[5:8, 10:13] = True
+    >>> float(catalogue_of_mask(mask)['x'][0].value)
+    11.0
+    """
+    from scipy import ndimage
+
+    labels, n = ndimage.label(mask)
+    rows = []
+    for i, box in enumerate(ndimage.find_objects(labels)[:n], 1):
+        part = labels[box] == i
+        y, x = np.nonzero(part)
+        depth, snr = _depth_of(mask, image, box, part)
+        radius = float(np.sqrt(part.sum() / np.pi))
+        kind = 'fibre' if _elongation(part) > _FIBRE else 'disc'
+        rows.append(
+            {
+                'x': x.mean() + box[1].start,
+                'y': y.mean() + box[0].start,
+                'radius': radius,
+                'depth': depth,
+                'kind': 'speck' if kind == 'disc' and radius < _SPECK else kind,
+                'snr': snr,
+                'area': int(part.sum()),
+                'probability': 1.0,
+            }
+        )
+    return _table(rows)
+
+
+def _depth_of(
+    mask: np.ndarray, image: np.ndarray | None, box: tuple, part: np.ndarray
+) -> tuple[float, float]:
+    """Return depth and significance against the surroundings of an object."""
+    if image is None:
+        return np.nan, np.nan
+    margin = 4 + max(part.shape) // 2
+    wide = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
+    around = image[wide][~mask[wide]]
+    around = around[np.isfinite(around)]
+    inside = image[box][part]
+    inside = inside[np.isfinite(inside)]
+    if around.size < 8 or inside.size == 0:
+        return np.nan, np.nan
+    level = np.median(around)
+    spread = 1.4826 * np.median(np.abs(around - level))
+    drop = level - np.mean(inside)
+    return float(drop / level), float(
+        abs(drop) / max(spread, 1e-30) * np.sqrt(inside.size)
+    )
+
+
+def match_catalogues(one: Any, two: Any, *, tolerance: float = 3.0) -> np.ndarray:
+    """
+    Match the objects of two catalogues.
+
+    Parameters
+    ----------
+    one, two : `~astropy.table.QTable`
+        Catalogues with ``x``, ``y`` and ``radius``.
+
+    tolerance : float, optional
+        Objects match if their centres are closer than this many pixels, or
+        than the larger of their radii.
+
+    Returns
+    -------
+    pairs : `~numpy.ndarray` of int
+        ``(n, 2)`` rows of the catalogues, each used once, nearest first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflat.dust.catalogue import catalogue_of_mask, match_catalogues
+    >>> mask = np.zeros((20, 30), bool)
+    >>> mask[5:8, 10:13] = True
+    >>> one, two = catalogue_of_mask(mask), catalogue_of_mask(np.roll(mask, 1, 1))
+    >>> match_catalogues(one, two)
+    array([[0, 0]])
+    """
+    x_1, y_1, r_1 = (np.asarray(one[c].value, float) for c in ('x', 'y', 'radius'))
+    x_2, y_2, r_2 = (np.asarray(two[c].value, float) for c in ('x', 'y', 'radius'))
+    distance = np.hypot(x_1[:, None] - x_2, y_1[:, None] - y_2)
+    reach = np.maximum(tolerance, np.maximum(r_1[:, None], r_2))
+    pairs = []
+    distance = np.where(distance < reach, distance, np.inf)
+    while distance.size and np.isfinite(distance).any():
+        i, j = np.unravel_index(np.argmin(distance), distance.shape)
+        pairs.append((i, j))
+        distance[i] = distance[:, j] = np.inf
+    return np.array(pairs, int).reshape(-1, 2)
+
+
+def _table(rows: list[dict[str, Any]]) -> QTable:
+    """Return rows as a table with units."""
+    names = ('x', 'y', 'radius', 'depth', 'kind', 'snr', 'area', 'probability')
+    units = {'x': u.pix, 'y': u.pix, 'radius': u.pix, 'area': u.pix**2}
+    table = QTable()
+    table['id'] = np.arange(1, len(rows) + 1)
+    for name in names:
+        kind = 'U5' if name == 'kind' else float
+        values = np.array([row[name] for row in rows], dtype=kind)
+        table[name] = values * units[name] if name in units else values
+    return table
