@@ -36,7 +36,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import inpaint_biharmonic
 
 import astroflat as af
-from astroflat.dust import BiharmonicInpainter
+from astroflat.dust.inpainting import BiharmonicInpainter
 
 SCENES = {
     'flat, noise 0.1 %': (0.0, 1.0, 0.001),
