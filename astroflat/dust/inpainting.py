@@ -54,6 +54,17 @@ class Inpainter(Protocol):
 
     Without standard deviations, `inpaint` finds them by hiding good pixels
     and calling it a second time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflat.dust.inpainting import Inpainter, inpaint
+    >>> def level(data, mask):
+    ...     return np.where(mask, np.nanmedian(data), data)
+    >>> isinstance(level, Inpainter)
+    True
+    >>> inpaint([[1.0, 9.0, 1.0]], [[0, 1, 0]], method=level)
+    array([[1., 1., 1.]])
     """
 
     def __call__(
