@@ -427,8 +427,10 @@ def _histograms(ax: Axes, values: Mapping[str, np.ndarray], label: str) -> None:
     ax.axvline(0, color='0.5', lw=0.8)
     ax.set_xlabel(label)
     ax.set_ylabel('number')
-    # Room for the legend above the lines.
-    ax.set_ylim(top=1.2 * ax.get_ylim()[1])
+    # Logarithmic, so that wide tails show beside a narrow peak; with room for
+    # the legend above.
+    ax.set_yscale('log')
+    ax.set_ylim(0.8, 8 * max(ax.get_ylim()[1], 1))
     ax.legend(fontsize=8, loc='upper right')
 
 

@@ -196,7 +196,8 @@ def test_page_holds_everything(tmp_path):
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) == len(evaluation.plots) == 3
     assert all(base64.b64decode(p).startswith(b'\x89PNG') for p in pictures)
-    assert not re.search(r'<script|http|href|<link', page)
+    text = re.sub(r'base64,[^"]+', '', page)
+    assert not re.search(r'<script|http|href|<link', text)
     assert page.count('<table>') == 2
     assert 'psnr_gain_db' in page
     with pytest.raises(FileExistsError):
