@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--mask', metavar='FILE', help='take this mask as the dust')
     group.add_argument(
-        '--inpaint', metavar='METHOD', help='how holes are filled; default auto'
+        '--inpaint', metavar='METHOD', help='how holes are filled: gp, polynomial or biharmonic; default gp'
     )
     output = parser.add_argument_group('output')
     output.add_argument(

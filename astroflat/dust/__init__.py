@@ -4,13 +4,21 @@
 from astroflat.dust.catalogue import catalogue_of_mask, match_catalogues
 from astroflat.dust.detection import DustDetection, DustDetector, detect_dust
 from astroflat.dust.histogram import match_histogram
-from astroflat.dust.inpainting import inpaint
+from astroflat.dust.inpainting import (
+    BiharmonicInpainter,
+    GaussianProcessInpainter,
+    Inpainter,
+    inpaint,
+)
 from astroflat.dust.masks import dilate_mask, feather_mask
 from astroflat.dust.synthetic import synthetic_flat
 
 __all__ = [
+    'BiharmonicInpainter',
     'DustDetection',
     'DustDetector',
+    'GaussianProcessInpainter',
+    'Inpainter',
     'catalogue_of_mask',
     'detect_dust',
     'dilate_mask',

@@ -144,7 +144,7 @@ def run_demo(
     solutions['video'] = _video_job(video, folder, overwrite, options)
     residuals['video'] = _residuals(
         solutions['video'],
-        video.fields.component('motes', 'specks', 'fibers'),
+        video.fields.component('specks', 'fibers'),
         video.dust_mask,
     )
     images['video'] = _video_images(video, solutions['video'])
@@ -158,18 +158,18 @@ def run_demo(
 
 
 def _simulate_video(quick: bool, seed: int) -> SimulatedVideo:
-    """Return a solar video with specks, fibres and vignetting, without glow."""
+    """Return a solar video with hard specks, fibres and vignetting."""
     from astroflat.degradation import sample_fields, simulate_video
 
     shape = (240, 320) if quick else (480, 640)
     rng = np.random.default_rng(seed)
-    kinds = ('vignetting', 'motes', 'specks', 'fibers')
-    fields = sample_fields(shape, difficulty=0.6, rng=rng, kinds=kinds)
+    kinds = ('vignetting', 'specks', 'fibers')
+    fields = sample_fields(shape, difficulty=0.9, rng=rng, kinds=kinds)
     return simulate_video(
         40 if quick else 150,
         shape,
-        kind='active_region',
-        drift=30,
+        kind='granulation',
+        drift=40,
         pattern='random',
         flat=fields,
         gradient=np.zeros(shape, np.float32),

@@ -56,6 +56,10 @@ class DustFlatOptions:
     margin : float, optional
         How far the mask is grown beyond the detected dust, in pixels.
 
+    relative_margin : float, optional
+        And by this share of the radius of each object: shadows of large dust
+        have wider edges, and hard specks a bright rim.
+
     feather : float, optional
         The softness of its edge, as ``sigma`` of `astroflat.feather_mask`.
 
@@ -78,7 +82,8 @@ class DustFlatOptions:
     detector: Any = 'classical'
     detection: dict[str, Any] = field(default_factory=dict)
     margin: float = 2.0
-    feather: float = 2.0
+    relative_margin: float = 0.3
+    feather: float = 1.5
     inpainter: Any = 'gp'
     match: str | None = None
 
@@ -182,7 +187,7 @@ def dust_flat(
     fill = _filler(options)
     clean = store.run(
         'clean',
-        (options.margin, options.feather, repr(options.inpainter), options.match),
+        _fill_settings(options),
         lambda: _fill(frame, planes, weight, fill, options),
     )
     flat = _synthesize(frame, clean, weight, color)
@@ -279,8 +284,22 @@ def _weight(detection: DustDetection, options: DustFlatOptions) -> np.ndarray:
     """Return the weight of the correction: 1 on the dust, 0 off it."""
     from astroflat.dust import dilate_mask, feather_mask
 
-    return feather_mask(
-        dilate_mask(detection.mask, radius=options.margin), sigma=options.feather
+    mask = dilate_mask(
+        detection.mask, radius=options.margin, relative=options.relative_margin
+    )
+    return feather_mask(mask, sigma=options.feather)
+
+
+def _fill_settings(options: DustFlatOptions) -> tuple:
+    """Return the settings that the filled image depends on."""
+    return (
+        options.margin,
+        options.relative_margin,
+        options.feather,
+        repr(options.inpainter),
+        options.match,
+        repr(options.detector),
+        sorted(options.detection.items()),
     )
 
 
