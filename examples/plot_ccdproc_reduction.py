@@ -32,7 +32,7 @@ fields = sample_fields(
     shape,
     difficulty=0.8,
     kinds=('vignetting', 'motes', 'response'),
-    optics=MoteOptics(f_ratio=10, obstruction=0.36, pixel_size=9),
+    optics=MoteOptics(f_ratio=20, obstruction=0.36, pixel_size=9),
     rng=9,
 )
 night = simulate_night(
@@ -40,6 +40,7 @@ night = simulate_night(
     shape,
     flat=fields,
     dither=60,
+    gradient=0.03,
     camera='ccd',
     density=6000,
     sky=2000,

@@ -12,7 +12,7 @@ pixels are found side by side at the same setting.
 # %%
 # In a flat
 # ---------
-# Nine exposures of a lamp with a CCD behind a telescope of f/10 with a central
+# Nine exposures of a lamp with a CCD behind a telescope of f/20 with a central
 # obstruction.
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,13 +42,13 @@ def show(ax, image, detection):
 
 rng = np.random.default_rng(3)
 shape = (480, 640)
-optics = MoteOptics(f_ratio=10, obstruction=0.36, pixel_size=9)
+optics = MoteOptics(f_ratio=20, obstruction=0.36, pixel_size=9)
 truth = sample_fields(
     shape,
     difficulty=0.7,
     kinds=('vignetting', 'motes', 'specks', 'fibers', 'response'),
     optics=optics,
-    rng=7,
+    rng=5,
 )
 lamp = np.full(shape, 45000.0)
 frames = [expose(lamp, camera='ccd', flat=truth.flat, rng=rng) for _ in range(9)]
@@ -78,11 +78,26 @@ columns[:10].pprint()
 # --------------------
 # The same call on the median of a solar video. The slow beam of f/40 makes specks hard.
 # The granulation, blurred by the drift, is not dust, and is left alone.
+dirt = sample_fields(
+    shape,
+    difficulty=0.9,
+    kinds=('vignetting', 'motes', 'specks', 'fibers'),
+    optics=MoteOptics(f_ratio=40, pixel_size=2.9),
+    rng=9,
+)
 video = simulate_video(
-    60, shape, bits=8, drift=40, pattern='random', difficulty=0.8, rng=11
+    60,
+    shape,
+    bits=8,
+    drift=40,
+    pattern='random',
+    flat=dirt,
+    gradient=np.zeros(shape),
+    rng=11,
 )
 median = af.median_flat(video.array(), bias=np.full(shape, video.camera.bias))
 in_video = af.detect_dust(median)
+deep = np.abs(dirt.component('motes', 'specks', 'fibers') - 1) > 0.03
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.1), layout='constrained')
 axes[0].imshow(video.frame(0), cmap='gray', origin='lower')
@@ -90,11 +105,8 @@ axes[0].set_title('one frame', fontsize=10)
 show(axes[1], median.data, in_video)
 axes[1].set_title(f'median: {len(in_video.catalogue)} objects', fontsize=10)
 axes[2].imshow(in_video.mask, cmap='gray', origin='lower')
-axes[2].contour(truth_mask := video.dust_mask, [0.5], colors='tab:red', linewidths=0.7)
-axes[2].set_title('mask, and the true dust in red', fontsize=10)
+axes[2].contour(deep, [0.5], colors='tab:red', linewidths=0.7)
+axes[2].set_title('mask; red: true dust deeper than 3 %', fontsize=10)
 for ax in axes:
     ax.set_axis_off()
 plt.show()
-
-hidden = truth_mask & ~in_video.mask & (np.abs(video.flat - 1) > 0.03)
-print(f'{hidden.mean():.2%} of the pixels: dust deeper than 3 % not in the mask')
