@@ -20,23 +20,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import astroflat as af
-from astroflat.degradation import MoteOptics, sample_fields, simulate_video
+from astroflat.degradation import sample_fields, simulate_video
 
 shape = (360, 480)
-fields = sample_fields(
-    shape,
-    difficulty=0.9,
-    kinds=('vignetting', 'motes', 'specks', 'fibers'),
-    optics=MoteOptics(f_ratio=40, pixel_size=2.9),
-    rng=2,
-)
+specks = [
+    sample_fields(shape, difficulty=0.9, kinds=('specks', 'fibers'), rng=seed)
+    for seed in (2, 5, 7, 9)
+]
+dust = np.prod([draw.component('specks', 'fibers') for draw in specks], axis=0)
+vignette = sample_fields(shape, difficulty=0.6, kinds='vignetting', rng=2).flat
 video = simulate_video(
     80,
     shape,
     kind='active_region',
     drift=40,
     pattern='random',
-    flat=fields,
+    flat=dust * vignette,
     gradient=np.zeros(shape),
     level=0.45,
     rng=5,
@@ -104,8 +103,7 @@ plt.show()
 # flat under all dust deeper than 3 %, found or not, beside that of doing nothing.
 from astroflat.quality import flat_residual
 
-truth = fields.component('motes', 'specks', 'fibers')
-deep = np.abs(truth - 1) > 0.03
+deep = np.abs(dust - 1) > 0.03
 for name, flat in {'doing nothing': 1.0, 'astroflat': solution.flat}.items():
-    left = flat_residual(flat, truth, dust_mask=deep)
+    left = flat_residual(flat, dust, dust_mask=deep)
     print(f'{name:14s} {left["dust_percent"]:5.2f} %  {left["dust_mmag"]:6.1f} mmag')
