@@ -58,13 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print('astroflat: interrupted', file=sys.stderr)
             return 130
-        except _EXPECTED as error:
-            if args.traceback:
+        except Exception as error:
+            if args.traceback or not _expected(error):
                 raise
             # Functions speak of arguments, commands of options.
             text = str(error).replace('overwrite=True', '--overwrite')
             print(f'astroflat: error: {text}', file=sys.stderr)
             return 1
+
+
+def _expected(error: Exception) -> bool:
+    """Tell whether a user can do something about an error."""
+    from astropy.units import UnitsError
+
+    from astroflat._exceptions import AstroflatError
+
+    return isinstance(error, (*_EXPECTED, UnitsError, AstroflatError))
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:

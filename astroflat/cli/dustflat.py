@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--mask', metavar='FILE', help='take this mask as the dust')
     group.add_argument(
-        '--inpaint', metavar='METHOD', help='how holes are filled: gp, polynomial or biharmonic; default gp'
+        '--inpaint',
+        choices=('gp', 'polynomial', 'biharmonic'),
+        help='how holes are filled; default gp',
     )
     output = parser.add_argument_group('output')
     output.add_argument(

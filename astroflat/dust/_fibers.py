@@ -36,7 +36,7 @@ def find_fibers(
     Parameters
     ----------
     white : `~numpy.ndarray`
-        The whitened negative image, dark dust positive.
+        The whitened image.
 
     data : `~numpy.ndarray` of float32
         The logarithm of the light.
@@ -60,7 +60,7 @@ def find_fibers(
     """
     from scipy.ndimage import find_objects, gaussian_filter, label, maximum
 
-    smooth = gaussian_filter(white, 0.8)
+    smooth = -gaussian_filter(white, 0.8)
     level, scatter = block_scatter(smooth, 64, step=2, floor=floor)
     smooth -= level.full()
     smooth /= scatter.full()

@@ -204,7 +204,11 @@ def _accept(
             continue
         box, reach = _reach(f, i, state.residual.shape)
         core = reach <= 1
-        if np.count_nonzero(core) < 2 or _known(f, i, accepted):
+        if (
+            np.count_nonzero(core) < 2
+            or _known(f, i, accepted)
+            or _remnant(f, i, accepted)
+        ):
             continue
         if blocked[box][core].any():
             later.append(i)
@@ -230,6 +234,15 @@ def _known(f: Features, i: int, accepted: list[DustObject]) -> bool:
     return any(
         np.hypot(a.x - f.x[i], a.y - f.y[i]) < 0.5 * max(a.radius, f.radius[i])
         and abs(np.log(a.radius / f.radius[i])) < 0.45
+        for a in accepted
+    )
+
+
+def _remnant(f: Features, i: int, accepted: list[DustObject]) -> bool:
+    """Tell whether a candidate may be what an imperfect removal has left."""
+    return any(
+        f.rim[i] < _IMPERFECT * a.rim
+        and np.hypot(a.x - f.x[i], a.y - f.y[i]) < a.radius + f.radius[i] + 3
         for a in accepted
     )
 

@@ -37,8 +37,7 @@ def make_catalogue(objects: list[DustObject]) -> QTable:
     """
     rows = [
         {
-            'x': o.x,
-            'y': o.y,
+            **_centre(o),
             'radius': o.radius,
             'depth': float(-np.expm1(-o.sign * o.depth)),
             'kind': kind_of(o),
@@ -49,6 +48,13 @@ def make_catalogue(objects: list[DustObject]) -> QTable:
         for o in objects
     ]
     return _table(rows)
+
+
+def _centre(found: DustObject) -> dict[str, float]:
+    """Return the centre of the pixels of an object."""
+    y, x = np.nonzero(found.mask)
+    box = found.box
+    return {'x': float(x.mean() + box[1].start), 'y': float(y.mean() + box[0].start)}
 
 
 def kind_of(found: DustObject) -> str:

@@ -41,6 +41,8 @@ def public_callables() -> dict[str, object]:
         if callable(value)
         and value.__module__.startswith('astroflat')
         and not (inspect.isclass(value) and issubclass(value, Exception))
+        # A protocol is not called: it has no parameters of its own.
+        and not getattr(value, '_is_protocol', False)
     }
 
 
