@@ -26,7 +26,8 @@ _IMPERFECT = 0.1
 _ROUNDS = 4
 # Dark dust larger than this may hang over the border, with this share within.
 _LARGE = 8.0
-_SEEN = 0.35
+_SEEN, _SEEN_FAINT = 0.35, 0.95
+_SURE = 15.0
 # Bins of the distance from the centre in units of the outline: fine at the rim.
 _BINS = np.r_[np.arange(0, 0.9, 0.1), np.arange(0.9, 1.61, 0.07)]
 
@@ -223,7 +224,8 @@ def _accept(
 def _cut_off(f: Features, i: int, sign: int, shape: tuple[int, int]) -> bool:
     """Tell whether the border cuts off so much that nothing can be said."""
     if sign > 0 and f.radius[i] > _LARGE:
-        return f.inside[i] < _SEEN
+        faint = f.snr[i] < _SURE
+        return f.inside[i] < (_SEEN_FAINT if faint else _SEEN)
     # Glow and roll-off at the border are closed by it to what looks like a spot.
     gap = min(f.x[i], f.y[i], shape[1] - 1 - f.x[i], shape[0] - 1 - f.y[i])
     return gap < f.radius[i] + 2

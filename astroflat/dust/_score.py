@@ -106,7 +106,7 @@ def calm_odds(
     snr = f.rim * np.sqrt(np.pi) * f.radius / noise
     passed = (fine_texture < _CALM_TEXTURE) & (f.radius > _CALM_RADIUS)
     passed &= (f.closed > 0.45) & (f.ripple < 0.75) & (f.uneven < 0.6)
-    passed &= (f.snr > 6) & (f.sharp > 0.1) & (f.rough < 0.12)
+    passed &= (f.snr > 6) & (f.sharp > 0.1) & (f.rough < 0.12) & (f.inside > 0.95)
     return np.where(passed, np.log(np.maximum(snr, 1e-3) / _CALM_SNR), -np.inf)
 
 
