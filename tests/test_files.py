@@ -35,7 +35,7 @@ def test_nothing_half_written(tmp_path):
 def test_existing_file(tmp_path):
     """An existing file needs overwrite=True, and the message says so."""
     (tmp_path / 'a.txt').write_text('old')
-    with pytest.raises(FileExistsError, match="'a.txt' exists; use overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"'a.txt' exists; use overwrite=True"):
         check_output(tmp_path / 'a.txt')
     assert check_output(tmp_path / 'a.txt', overwrite=True).name == 'a.txt'
 

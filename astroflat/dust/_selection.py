@@ -1,17 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""
-From many candidates to few objects, each with a probability.
-"""
+"""From many candidates to the few that are worth a closer look."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from astroflat.dust._candidates import CANDIDATE
-from astroflat.dust._features import Features, measure_candidates
-from astroflat.dust._scatter import BlockMap
+from astroflat.dust._contours import Pyramid
+from astroflat.dust._features import measure_candidates
 
-__all__ = ['look_closer', 'thin_out']
+__all__ = ['look_closer', 'texture_ratio', 'thin_out']
 
 _Z, _SIGN, _X, _Y, _RADIUS = range(len(CANDIDATE))
 
@@ -46,9 +44,30 @@ def thin_out(candidates: np.ndarray) -> np.ndarray:
     return candidates[np.sort(first)]
 
 
-def look_closer(pyramid, candidates, *, largest):
+def look_closer(
+    pyramid: Pyramid, candidates: np.ndarray, *, largest: float
+) -> tuple[np.ndarray, Features]:
     """
-    Trace outlines of all candidates, and again around the centres found.
+    Trace the outlines of candidates, and again around the centres found.
+
+    Parameters
+    ----------
+    pyramid : Pyramid
+        The image at several sizes.
+
+    candidates : `~numpy.ndarray`
+        Rows of ``CANDIDATE``.
+
+    largest : float
+        The largest radius in pixels.
+
+    Returns
+    -------
+    candidates : `~numpy.ndarray`
+        Those with any outline worth a second look.
+
+    features : Features
+        Their measurements.
     """
     first = measure_candidates(
         pyramid,
@@ -73,8 +92,32 @@ def look_closer(pyramid, candidates, *, largest):
     return candidates[rows], second
 
 
-def texture_ratio(scatter, noise, x, y, radius):
-    """Scatter at the scale of objects over that of white noise."""
+def texture_ratio(
+    scatter: dict[float, BlockMap],
+    noise: BlockMap,
+    x: np.ndarray,
+    y: np.ndarray,
+    radius: np.ndarray,
+) -> np.ndarray:
+    """
+    Return the scatter at the scale of objects over that of white noise.
+
+    Parameters
+    ----------
+    scatter : dict of float to BlockMap
+        The scatter of the filter of every radius.
+
+    noise : BlockMap
+        The white noise per pixel.
+
+    x, y, radius : `~numpy.ndarray`
+        The objects.
+
+    Returns
+    -------
+    ratio : `~numpy.ndarray`
+        About 1 where there is no texture.
+    """
     radii = np.array(sorted(scatter))
     nearest = np.abs(np.log(radii / np.asarray(radius)[:, None])).argmin(1)
     ratio = np.ones(len(x))

@@ -92,12 +92,16 @@ def _part_tables(part):
     head += ['failed', 'refused', 'CPU seconds per scene']
     title = 'Corrected frames: median / mean / 90th percentile of their flatness'
     lines += _csv(title, head, rows)
-    rows = [
-        [labels[m], *(_pair(s['groups'][group]) for group in groups)]
-        for m, s in summary.items()
-    ]
-    title = 'Total residual of F in per cent by scenes: median / 90th percentile'
-    lines += _csv(title, ['method', *groups], rows)
+    for names, title in (
+        ([g for g in groups if g not in GEOMETRIES], 'by scenes'),
+        ([g for g in groups if g in GEOMETRIES], 'by dithers'),
+    ):
+        rows = [
+            [labels[m], *(_pair(s['groups'][name]) for name in names)]
+            for m, s in summary.items()
+        ]
+        title = f'Total residual of F in per cent {title}: median / 90th percentile'
+        lines += _csv(title, ['method', *names], rows) if names else []
     if part['not_run']:
         reasons = [f'{labels[m]}: {why}' for m, why in part['not_run'].items()]
         lines += [f'Not run: {"; ".join(reasons)}.', '']

@@ -18,9 +18,7 @@ print(os.environ['ORT_DISABLE_TELEMETRY'])
 
 def run(tmp_path, **variables):
     """Run the code in a process of its own with an empty home."""
-    environment = {
-        k: v for k, v in os.environ.items() if k != 'ORT_DISABLE_TELEMETRY'
-    }
+    environment = {k: v for k, v in os.environ.items() if k != 'ORT_DISABLE_TELEMETRY'}
     environment |= {'HOME': str(tmp_path), **variables}
     return subprocess.run(
         [sys.executable, '-c', CODE],
