@@ -7,7 +7,8 @@ import numpy as np
 
 from astroflat.dust._candidates import CANDIDATE
 from astroflat.dust._contours import Pyramid
-from astroflat.dust._features import measure_candidates
+from astroflat.dust._features import Features, measure_candidates
+from astroflat.dust._scatter import BlockMap
 
 __all__ = ['look_closer', 'texture_ratio', 'thin_out']
 
