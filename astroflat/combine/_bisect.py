@@ -12,7 +12,7 @@ __all__ = ['mad_of', 'select']
 
 def select(
     keys: np.ndarray, count: np.ndarray | int, top: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     Return the two middle samples of each column without sorting.
 
@@ -32,37 +32,39 @@ def select(
     low, high : `~numpy.ndarray`
         The two middle samples; equal for odd counts.
 
-    below, upto : `~numpy.ndarray` of int32
-        How many samples are smaller than ``low``, and how many not larger.
+    upto : `~numpy.ndarray` of int
+        How many samples are not larger than ``low``.
 
     Notes
     -----
-    The interval that holds the sample is halved for all columns at once by
-    counting how many samples lie below its middle: one comparison and one sum
-    over the block for each bit by which the samples differ.
+    The lower middle sample is the largest number below which there are fewer
+    than half of the samples. It is found bit by bit, for all columns at once:
+    one comparison and one sum over the block for each bit by which the samples
+    of a column differ.
     """
-    low = np.minimum.reduce(keys, axis=0)
-    high = top.copy()
-    low = np.minimum(low, high)
-    below = np.zeros(keys.shape[1], dtype=np.int32)
-    upto = np.zeros(keys.shape[1], dtype=np.int32) + count
-    rank = (upto + 1) // 2
     flags = np.empty(keys.shape, dtype=bool)
-    while (high != low).any():
-        centre = low + ((high - low) >> 1)
-        np.less_equal(keys, centre, out=flags)
-        smaller = count_true(flags)
-        enough = smaller >= rank
-        # Where the interval is a point already, nothing may move.
-        enough |= high == low
-        np.copyto(upto, smaller, where=enough & (centre < high))
-        np.copyto(high, centre, where=enough)
-        np.copyto(below, smaller, where=~enough)
-        np.copyto(low, centre + keys.dtype.type(1), where=~enough)
+    rank = (count + 1) // 2
+    low = np.minimum(np.minimum.reduce(keys, axis=0), top)
+    for step in _steps(low, top):
+        trial = low + step
+        np.less(keys, trial, out=flags)
+        larger = count_true(flags) < rank
+        # Beyond the largest number that there is it starts from 0 again.
+        larger &= trial > low
+        low += larger * step
     np.less_equal(keys, low, out=flags)
-    next_one = _smallest_beyond(keys, flags)
-    even = (np.asarray(count) % 2 == 0) & (upto == rank)
-    return low, np.where(even, next_one, low), below, upto
+    upto = np.minimum(count_true(flags), count)
+    alone = (np.asarray(count) % 2 == 1) | (upto > rank)
+    if np.all(alone):
+        return low, low, upto
+    return low, np.where(alone, low, _smallest_beyond(keys, flags)), upto
+
+
+def _steps(low: np.ndarray, top: np.ndarray) -> list[np.generic]:
+    """Return the bits in which samples differ, the highest first."""
+    kind = low.dtype.type
+    bits = int((top - low).max()).bit_length()
+    return [kind(1 << bit) for bit in reversed(range(bits))]
 
 
 def _smallest_beyond(keys: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -97,5 +99,6 @@ def mad_of(
     mad : `~numpy.ndarray` of float64
         ``(width,)``, grouped.
     """
-    near, far, below, upto = select(distance, count, top)
+    near, far, upto = select(distance, count, top)
+    below = count_true(distance < near)
     return grouped_mad(near, far, half, below, upto, count)

@@ -15,7 +15,7 @@ from astroflat._arrays import float_dtype
 from astroflat._arrays import n_threads as count_threads
 from astroflat.combine._calibration import Calibration
 from astroflat.combine._columns import Strip
-from astroflat.combine._estimate import best_threads, make_estimator
+from astroflat.combine._estimate import make_estimator
 from astroflat.combine._options import Options, choose_engine
 from astroflat.combine._plan import Plan, make_plan
 from astroflat.combine._spread import uncertainty as uncertainty_of
@@ -237,7 +237,6 @@ class _Job:
         self.shape = (len(stack), rows.stop - rows.start, *stack.shape[2:])
         self.first = rows.start
         self.across = math.prod(stack.shape[2:])
-        self.threads = 1
         self.options = options
         self.calibration = calibration
         self.dtype = _working_dtype(stack.dtype, calibrated=calibration.before)
@@ -259,13 +258,12 @@ class _Job:
             needed += 2
         if self.dtype != self.stack.dtype or self.calibration.before:
             needed += self.dtype.itemsize
-        self.threads = threads
         return make_plan(
             self.shape,
             itemsize=itemsize,
             sample_bytes=needed,
             mem_limit=mem_limit,
-            threads=best_threads(len(self.stack), self.dtype, self.options, threads),
+            threads=threads,
         )
 
     def run(self, plan: Plan, progress: Progress | None) -> CombineResult:
@@ -306,7 +304,7 @@ class _Worker:
             len(stack),
             job.dtype,
             job.options,
-            threads=job.threads,
+            threads=plan.threads,
             block_bytes=plan.block_bytes,
         )
         self._buffer = None

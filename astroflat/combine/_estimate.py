@@ -28,7 +28,6 @@ __all__ = [
     'Estimate',
     'Estimator',
     'Ranks',
-    'best_threads',
     'make_estimator',
     'make_ranks',
 ]
@@ -37,12 +36,11 @@ Way = Literal['compiled', 'network', 'sorted', 'halved']
 
 # The blocks of plain NumPy are larger than the cache would like: calls have to
 # be long, or threads spend their time waiting for the interpreter's lock.
-_LARGE = 6
-# Up to this many frames a network beats halving in two threads, measured with
-# samples of one and two bytes.
-_NETWORK_LIMIT = 80
-# From this many threads on, sorting beats a network in one thread.
-_MANY_THREADS = 4
+_LARGE = 3
+# Up to this many frames integers of one or two bytes are sorted, in one thread
+# by a network, whose calls are too short for more (measured).
+_NETWORK_LIMIT = 64
+_SORT_LIMIT = 128
 
 
 class Estimate(NamedTuple):
@@ -107,7 +105,7 @@ def make_estimator(
         What to compute.
 
     threads : int, optional
-        How many may run, see `best_threads`.
+        How many run at the same time.
 
     block_bytes : int, optional
         The size of its working block.
@@ -128,46 +126,15 @@ def make_estimator(
     return _PlainEstimator(n, options, ranks, block_bytes)
 
 
-def best_threads(n: int, dtype: np.dtype, options: Options, threads: int) -> int:
-    """
-    Return how many threads are of use.
-
-    Parameters
-    ----------
-    n : int
-        The number of frames.
-
-    dtype : `numpy.dtype`
-        The type of the samples.
-
-    options : Options
-        What to compute.
-
-    threads : int
-        How many are allowed.
-
-    Returns
-    -------
-    threads : int
-        1 where each call is so short that the interpreter's lock would make
-        two threads slower than one.
-    """
-    if options.clip is None and options.needs_ranks:
-        way = _way(n, dtype, threads, compiled=options.compiled)
-        if way == 'network':
-            return 1
-    return threads
-
-
 def _way(n: int, dtype: np.dtype, threads: int, *, compiled: bool) -> Way:
     """Return the fastest way to medians."""
     if compiled:
         return 'compiled'
     if dtype.kind == 'f' or dtype.itemsize > 2:
         return 'sorted'
-    if n > _NETWORK_LIMIT:
-        return 'halved'
-    return 'network' if threads < _MANY_THREADS else 'sorted'
+    if threads == 1:
+        return 'network' if n <= _NETWORK_LIMIT else 'halved'
+    return 'sorted' if n <= _SORT_LIMIT else 'halved'
 
 
 def make_ranks(
@@ -251,7 +218,7 @@ class _NetworkRanks:
 
     def __init__(self, n: int, dtype: np.dtype, block_bytes: int) -> None:
         self._dtype = dtype
-        width = block_width(n, dtype.itemsize, _LARGE * block_bytes)
+        width = block_width(n, dtype.itemsize, 2 * _LARGE * block_bytes)
         self._network = Network(n, width, ordered_dtype(dtype))
 
     def __call__(
@@ -293,8 +260,12 @@ class _SortedRanks:
             used = self._block[:, : part.stop - part.start]
             count, _ = load(used, samples, mask)
             used.T.sort(axis=-1)
-            low, high = middle_of(used, count)
-            mad = mad_sorted(used, low, high, count) if with_mad else None
+            columns = used
+            if with_mad:
+                # Row by row, for what follows.
+                columns = np.ascontiguousarray(used, ordered_dtype(self._dtype))
+            low, high = middle_of(columns, count)
+            mad = mad_sorted(columns, low, high, count) if with_mad else None
             out.put(part, low, high, mad, count)
         return out.value, out.mad, out.count
 
@@ -315,7 +286,7 @@ class _HalvedRanks:
         for part, samples, mask in strip.blocks(self._block.shape[1]):
             used = self._block[:, : part.stop - part.start]
             count, missing = load(used, samples, mask)
-            low, high, _, _ = select(used, count, _largest(used, missing))
+            low, high, _ = select(used, count, _largest(used, missing))
             mad = None
             if with_mad:
                 away, half = fold(used, low, high)

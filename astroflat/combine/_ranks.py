@@ -21,12 +21,14 @@ def count_true(flags: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    count : `~numpy.ndarray` of int32
+    count : `~numpy.ndarray` of uint8 or int32
         ``(width,)``.
     """
     ones = flags.view(np.uint8)
-    total = np.zeros(flags.shape[1], dtype=np.int32)
     # Sums of bytes that fit in a byte are what the processor adds fastest.
+    if len(ones) < 256:
+        return np.add.reduce(ones, axis=0, dtype=np.uint8)
+    total = np.zeros(flags.shape[1], dtype=np.int32)
     for start in range(0, len(ones), 255):
         total += np.add.reduce(ones[start : start + 255], axis=0, dtype=np.uint8)
     return total
@@ -225,6 +227,8 @@ def grouped_mad(
     near = near - 0.5 * half
     start = np.maximum(near - 0.5, 0)
     width = near + 0.5 - start
+    # Counts may be bytes.
+    below, upto = np.asarray(below, np.int64), np.asarray(upto, np.int64)
     inside = np.maximum(upto - below, 1)
     grouped = start + (0.5 * count - below) / inside * width
     # An even number may have its middle in the gap between two units.
