@@ -30,6 +30,8 @@ LIMITS = {
     'fill_over_dust_accept': 1 / 3,
     'fill_over_dust_reject': 1.0,
     'fill_percent_accept': 2.0,
+    'fill_chi_accept': 5.0,
+    'dust_percent_reject': 60.0,
     'touched_percent_accept': 25.0,
     'touched_percent_reject': 50.0,
 }
@@ -446,6 +448,16 @@ def _judge(report: QualityReport) -> QualityReport:
             break
     report = report.check(
         not measured or n['fill_percent'] < limits['fill_percent_accept'], 'weak', text
+    )
+    report = report.check(
+        n['dust_percent'] < limits['dust_percent_reject'],
+        'reject',
+        f'{n["dust_percent"]:.0f} % is no dust: are these gaps between sources?',
+    )
+    report = report.check(
+        not n['fill_chi'] >= limits['fill_chi_accept'],
+        'weak',
+        f'the fill errs {n["fill_chi"]:.1f} times as much as it claims',
     )
     touched = f'{n["touched_percent"]:.0f} % of the pixels are touched'
     report = report.check(

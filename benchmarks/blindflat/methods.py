@@ -15,12 +15,6 @@ import os
 import shutil
 from dataclasses import dataclass, field
 
-import numpy as np
-from astropy import units as u
-from astropy.nddata import CCDData
-
-import astroflat as af
-
 _HERE = 'benchmarks.blindflat'
 
 
@@ -73,14 +67,17 @@ METHODS = {
         Method(
             'nothing',
             'doing nothing',
-            {'single': f'{_HERE}.methods:nothing', 'night': f'{_HERE}.methods:nothing'},
+            {
+                'single': f'{_HERE}.classical:nothing',
+                'night': f'{_HERE}.classical:nothing',
+            },
         ),
         Method(
             'background2d',
             'photutils Background2D as a sky flat',
             {
-                'single': f'{_HERE}.methods:background_flat',
-                'night': f'{_HERE}.methods:background_flat_of_median',
+                'single': f'{_HERE}.classical:background_flat',
+                'night': f'{_HERE}.classical:background_flat_of_median',
             },
         ),
         Method(
@@ -88,13 +85,13 @@ METHODS = {
             'robust radial + plane fit',
             {
                 'single': f'{_HERE}.radial_plane:fit_radial_plane',
-                'night': f'{_HERE}.methods:radial_plane_of_median',
+                'night': f'{_HERE}.classical:radial_plane_of_median',
             },
         ),
         Method(
             'median',
             'unregistered median superflat',
-            {'night': f'{_HERE}.methods:median_superflat'},
+            {'night': f'{_HERE}.classical:median_superflat'},
         ),
         Method(
             'basicpy',
@@ -121,8 +118,8 @@ METHODS = {
             'dust_flat',
             'astroflat dust_flat (dust only)',
             {
-                'single': f'{_HERE}.methods:dust_flat',
-                'night': f'{_HERE}.methods:dust_flat_of_frames',
+                'single': f'{_HERE}.classical:dust_flat',
+                'night': f'{_HERE}.classical:dust_flat_of_median',
             },
         ),
     )
@@ -176,157 +173,3 @@ def custom(spec, part):
     name = name if equals else target
     load(target)
     return Method(name, name, {part: target})
-
-
-def nothing(frames):  # noqa: ARG001
-    """
-    Do nothing: F is 1 and G is 0.
-
-    Parameters
-    ----------
-    frames : CCDData or list of CCDData
-        Not looked at.
-
-    Returns
-    -------
-    tuple of float
-        Flat and gradient.
-    """
-    return 1.0, 0.0
-
-
-def background_flat(ccd, *, box=32):
-    """
-    Take the background of `photutils.background.Background2D` for the flat.
-
-    Parameters
-    ----------
-    ccd : `~astropy.nddata.CCDData`
-        The frame.
-
-    box : int, optional
-        Size of the meshes.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        The background over its mean, made twice: sources above 2 sigma of the
-        first are left out of the second.
-    """
-    from astropy.stats import SigmaClip
-    from photutils.background import Background2D, MedianBackground
-    from photutils.segmentation import detect_sources
-    from scipy.ndimage import binary_dilation
-
-    options = {
-        'filter_size': 3,
-        'sigma_clip': SigmaClip(3.0),
-        'bkg_estimator': MedianBackground(),
-        'exclude_percentile': 80,
-    }
-    first = Background2D(ccd.data, box, **options)
-    threshold = first.background + 2 * first.background_rms
-    sources = detect_sources(ccd.data, threshold, 5)
-    mask = None if sources is None else binary_dilation(sources.data > 0, iterations=3)
-    background = Background2D(ccd.data, box, mask=mask, **options).background
-    return background / background.mean()
-
-
-def median_superflat(frames):
-    """
-    Take the median of the frames, not registered, for the flat.
-
-    Parameters
-    ----------
-    frames : list of `~astropy.nddata.CCDData`
-        The frames; each is scaled to the same median.
-
-    Returns
-    -------
-    `~astroflat.FlatSolution`
-        The median over its mean.
-    """
-    return af.FlatSolution.from_image(_median(frames), method='median')
-
-
-def dust_flat(ccd):
-    """
-    Find and fill the dust of one frame with `astroflat.dust_flat`.
-
-    Parameters
-    ----------
-    ccd : `~astropy.nddata.CCDData`
-        The frame.
-
-    Returns
-    -------
-    `~astroflat.FlatSolution`
-        A flat that is 1 off the dust.
-
-    Notes
-    -----
-    Stars are brighter than the sky, and so only dark shadows are looked for.
-    """
-    options = af.pipelines.DustFlatOptions(detection={'polarity': 'dark'})
-    return af.dust_flat(ccd, options=options, n_threads=1)
-
-
-def dust_flat_of_frames(frames):
-    """
-    Find and fill the dust of the median of frames with `astroflat.dust_flat`.
-
-    Parameters
-    ----------
-    frames : list of `~astropy.nddata.CCDData`
-        The frames.
-
-    Returns
-    -------
-    `~astroflat.FlatSolution`
-        A flat that is 1 off the dust.
-    """
-    options = af.pipelines.DustFlatOptions(median={'scale': 'median'})
-    return af.dust_flat(frames, options=options, n_threads=1)
-
-
-def background_flat_of_median(frames):
-    """
-    Take the background of the median of frames for the flat.
-
-    Parameters
-    ----------
-    frames : list of `~astropy.nddata.CCDData`
-        The frames.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        The flat, see `background_flat`.
-    """
-    return background_flat(_median(frames))
-
-
-def radial_plane_of_median(frames):
-    """
-    Fit a radial profile and a plane to the median of frames.
-
-    Parameters
-    ----------
-    frames : list of `~astropy.nddata.CCDData`
-        The frames.
-
-    Returns
-    -------
-    tuple of `~numpy.ndarray`
-        Flat and gradient.
-    """
-    from benchmarks.blindflat.radial_plane import fit_radial_plane
-
-    return fit_radial_plane(_median(frames))
-
-
-def _median(frames):
-    """Return the median of the frames, each scaled to the same median."""
-    median = af.median_flat(frames, scale='median', uncertainty=None, n_threads=1)
-    filled = np.where(np.isfinite(median.data), median.data, np.nanmedian(median.data))
-    return CCDData(filled, unit=u.adu)

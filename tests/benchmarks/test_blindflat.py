@@ -16,7 +16,7 @@ from astropy import units as u
 from astropy.nddata import CCDData
 
 import astroflat as af
-from benchmarks.blindflat import design, methods, peers, run, runner, table
+from benchmarks.blindflat import classical, design, methods, peers, run, runner, table
 from benchmarks.blindflat.log import ResultLog
 from benchmarks.blindflat.radial_plane import fit_radial_plane
 from benchmarks.blindflat.scenes import fingerprint, make_case, same_fingerprint
@@ -144,7 +144,7 @@ def test_perfect_answer_scores_zero(single, night):
 def test_useless_answer_scores_as_nothing(single, night):
     """A constant is worth as much as doing nothing: the spread of the flat."""
     for case in (single, night):
-        nothing = scored(case, methods.nothing(case.frames))
+        nothing = scored(case, classical.nothing(case.frames))
         constant = scored(case, np.full(case.flat.shape, 250.0))
         assert constant.pop('gradient') is None
         assert nothing.pop('gradient') > 0
@@ -277,7 +277,7 @@ def test_time_limit(single):
 
 def test_table_counts_failures_and_refusals(single):
     """Failed and refused scenes count as doing nothing, and are counted."""
-    functions = {'nothing': methods.nothing, 'crash': crash, 'refuse': refuse}
+    functions = {'nothing': classical.nothing, 'crash': crash, 'refuse': refuse}
     functions['perfect'] = lambda ccd: (single.flat, single.gradients[0])
     functions['random'] = lambda ccd: refuse(ccd).flat
     records = {
@@ -452,7 +452,7 @@ def test_background_flat_follows_a_smooth_sky():
     vignette = 1 - 0.05 * ((y - 128) ** 2 + (x - 128) ** 2) / 128**2
     image = np.random.default_rng(2).normal(1000 * vignette, 20)
     image[100:104, 60:64] += 3000
-    flat = methods.background_flat(CCDData(image, unit='adu'))
+    flat = classical.background_flat(CCDData(image, unit='adu'))
     error = flat / vignette
     assert np.std(error / np.median(error)) < 0.01
 
@@ -460,12 +460,12 @@ def test_background_flat_follows_a_smooth_sky():
 def test_median_of_a_night_beats_nothing():
     """The superflat of a wide dither is much better than no flat."""
     case = make_case(NIGHT | {'dither': 30.0, 'n': 9, 'gradient': 0.0})
-    superflat = scored(case, methods.median_superflat(case.frames))
+    superflat = scored(case, classical.median_superflat(case.frames))
     nothing = scored(case, 1.0)
     assert superflat['total'] < 0.4 * nothing['total']
-    flat, gradient = methods.radial_plane_of_median(case.frames)
+    flat, gradient = classical.radial_plane_of_median(case.frames)
     assert flat.shape == gradient.shape == case.flat.shape
-    assert methods.background_flat_of_median(case.frames).shape == case.flat.shape
+    assert classical.background_flat_of_median(case.frames).shape == case.flat.shape
 
 
 def test_one_name_for_both_parts():
@@ -473,8 +473,8 @@ def test_one_name_for_both_parts():
     options = run._parser().parse_args(
         [
             '--methods=',
-            '--single-method=mine=benchmarks.blindflat.methods:nothing',
-            '--night-method=mine=benchmarks.blindflat.methods:median_superflat',
+            '--single-method=mine=benchmarks.blindflat.classical:nothing',
+            '--night-method=mine=benchmarks.blindflat.classical:median_superflat',
         ]
     )
     chosen = run._methods(options)

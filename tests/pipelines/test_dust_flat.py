@@ -169,6 +169,7 @@ def test_no_dust():
         (11.0, 10.0, 5.0, 'reject'),
         (0.5, 10.0, 30.0, 'weak'),
         (0.5, 10.0, 60.0, 'reject'),
+        (0.5, 80.0, 5.0, 'reject'),
     ],
 )
 def test_verdict(fill, dust, touched, verdict):
@@ -179,7 +180,10 @@ def test_verdict(fill, dust, touched, verdict):
         'dust_percent': dust,
         'touched_percent': touched,
         'control_pixels': 100,
+        'fill_chi': 1.0,
     }
+    poor = _judge(QualityReport('dust flat', numbers | {'fill_chi': 9.0}, LIMITS))
+    assert poor.verdict != 'accept'
     report = _judge(QualityReport('dust flat', numbers, LIMITS))
     assert report.verdict == verdict
     assert bool(report.reasons) == (verdict != 'accept')
