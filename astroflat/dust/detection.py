@@ -207,7 +207,7 @@ def detect_dust(
     >>> flat = np.where(np.hypot(x - 60, y - 90) < 8, 0.95, 1.0)
     >>> flat *= np.random.default_rng(0).normal(1, 0.005, flat.shape)
     >>> detection = af.detect_dust(flat)
-    >>> len(detection), detection.catalogue['kind'][0]
+    >>> len(detection), str(detection.catalogue['kind'][0])
     (1, 'disc')
     >>> bool(detection.mask[90, 60])
     True

@@ -169,7 +169,7 @@ def dust_flat(
     >>> solution = af.dust_flat(frames)
     >>> bool(abs(solution.flat.data[70, 60] - 0.9) < 0.01)
     True
-    >>> solution.flat.data[10, 10] == 1
+    >>> bool(solution.flat.data[10, 10] == 1)
     True
     """
     options = options or DustFlatOptions()
