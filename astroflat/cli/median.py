@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ['add_arguments', 'run']
 
+# Below this many samples NumPy is done before numba is imported.
+_SAMPLES = 3e8
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
@@ -114,7 +117,12 @@ def _run_plain(args: argparse.Namespace) -> dict[str, Any]:
 
     with open_frames(common.one_or_many(args.source)) as stack:
         with show_progress(not args.quiet, stack.shape[1]) as progress:
-            result = combine_stack(stack, progress=progress, **_options(args))
+            # A process of its own pays for the import of numba.
+            small = np.prod(stack.shape, dtype=float) < _SAMPLES
+            engine = 'numpy' if small else 'auto'
+            result = combine_stack(
+                stack, progress=progress, engine=engine, **_options(args)
+            )
         _write_fits(result, stack, args)
         return {
             'n_frames': len(stack),
