@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from astroflat.combine._bisect import mad_of, select
+from astroflat.combine._bisect import Halving
 from astroflat.combine._columns import (
     BLOCK_BYTES,
     Strip,
@@ -20,7 +20,7 @@ from astroflat.combine._columns import (
 from astroflat.combine._keys import decode, key_dtype, middle
 from astroflat.combine._moments import mean_and_squares
 from astroflat.combine._options import Options
-from astroflat.combine._ranks import fold, mad_sorted, middle_of
+from astroflat.combine._ranks import mad_sorted, middle_of
 from astroflat.combine._sorting import Network
 from astroflat.combine._spread import from_mad, from_squares
 
@@ -276,34 +276,21 @@ class _HalvedRanks:
     def __init__(self, n: int, dtype: np.dtype, block_bytes: int) -> None:
         self._dtype = dtype
         width = block_width(n, dtype.itemsize, _LARGE * block_bytes)
-        self._block = np.empty((n, width), ordered_dtype(dtype))
+        self._halving = Halving(n, width, ordered_dtype(dtype))
 
     def __call__(
         self, strip: Strip, *, with_mad: bool
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Return median, median absolute deviation and count."""
         out = _Output(strip.size, self._dtype, with_mad=with_mad)
-        for part, samples, mask in strip.blocks(self._block.shape[1]):
-            used = self._block[:, : part.stop - part.start]
-            count, missing = load(used, samples, mask)
-            low, high, _ = select(used, count, _largest(used, missing))
-            mad = None
-            if with_mad:
-                away, half = fold(used, low, high)
-                top = _largest(away, missing)
-                mad = mad_of(away, half, count, top)
+        halving = self._halving
+        for part, samples, mask in strip.blocks(halving.block.shape[1]):
+            used = part.stop - part.start
+            count, missing = load(halving.block[:, :used], samples, mask)
+            low, high = halving.middle(used, count, missing)
+            mad = halving.mad(low, high, count, missing) if with_mad else None
             out.put(part, low, high, mad, count)
         return out.value, out.mad, out.count
-
-
-def _largest(block: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
-    """Return the largest sample of each column; push missing ones behind."""
-    if missing is None:
-        return np.maximum.reduce(block, axis=0)
-    np.copyto(block, 0, where=missing)
-    top = np.maximum.reduce(block, axis=0)
-    np.copyto(block, np.iinfo(block.dtype).max, where=missing)
-    return top
 
 
 class _Output:

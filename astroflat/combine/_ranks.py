@@ -7,7 +7,15 @@ import numpy as np
 
 from astroflat.combine._keys import middle, missing_value
 
-__all__ = ['count_true', 'fold', 'grouped_mad', 'mad_sorted', 'middle_of', 'pick']
+__all__ = [
+    'count_true',
+    'fold',
+    'grouped_mad',
+    'halfway',
+    'mad_sorted',
+    'middle_of',
+    'pick',
+]
 
 
 def count_true(flags: np.ndarray) -> np.ndarray:
@@ -176,14 +184,35 @@ def fold(
         ``(width,)``: where the median lies between two integers, so that half
         a unit has to be subtracted from the distance.
     """
-    total = low.astype(np.uint64) + high
-    half = (total & np.uint64(1)).astype(keys.dtype)
-    floor = (total >> np.uint64(1)).astype(keys.dtype)
+    floor, half = halfway(low, high)
     distance = np.maximum(keys, floor)
     distance -= np.minimum(keys, floor)
     if half.any():
-        distance += half * (keys <= floor)
-    return distance, half.astype(bool)
+        distance += half & (keys <= floor)
+    return distance, half
+
+
+def halfway(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the median of integers, rounded down.
+
+    Parameters
+    ----------
+    low, high : `~numpy.ndarray`
+        The two middle samples, unsigned.
+
+    Returns
+    -------
+    floor : `~numpy.ndarray`
+        Half of their sum, of their type.
+
+    half : `~numpy.ndarray` of bool
+        Where it was rounded.
+    """
+    differ = low ^ high
+    # The sum itself might overflow.
+    floor = (low & high) + (differ >> low.dtype.type(1))
+    return floor, (differ & low.dtype.type(1)).astype(bool)
 
 
 def grouped_mad(

@@ -11,7 +11,6 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from astroflat.combine._bisect import select
 from astroflat.combine._columns import Strip
 from astroflat.combine._estimate import make_ranks
 from astroflat.combine._keys import decode, encode
@@ -222,15 +221,6 @@ def test_pruning_leaves_out_comparisons():
     """A median of nine needs fewer comparisons than sorting them."""
     pairs = network_pairs(9)
     assert len(prune(pairs, (4,))) < len(pairs)
-
-
-def test_select_counts():
-    """The number of samples up to the median is right."""
-    samples = np.random.default_rng(0).integers(0, 9, (25, 60)).astype('u2')
-    low, high, upto = select(samples, 25, samples.max(axis=0))
-    np.testing.assert_array_equal(low, high)
-    np.testing.assert_array_equal(low, np.median(samples, axis=0))
-    np.testing.assert_array_equal(upto, np.sum(samples <= low, axis=0))
 
 
 def test_fold_does_not_overflow():
