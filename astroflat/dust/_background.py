@@ -9,6 +9,7 @@ pixels; the inverse hyperbolic sine turns linear there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,12 @@ __all__ = ['LogImage', 'log_image', 'quantum']
 # The illumination is a polynomial of this total degree.
 _DEGREE = 6
 _SIDE = 140
+# So many lines at each border may be unlike the rest.
+_BORDER = 8
 # Share of the median below which the logarithm turns linear, at least.
 _SOFT = 1e-3
+# Noise below this share of a step of quantised data does not hide the steps.
+_TERRACE = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,64 @@ class LogImage:
         total = value + self.illumination[y, x]
         return 2 * self.soft * np.sinh(total + np.arcsinh(0.5 / self.soft))
 
+    def share(self, drop: float, level: float, y: float, x: float) -> float:
+        """
+        Return the share of the light that a drop of the logarithm takes away.
+
+        Parameters
+        ----------
+        drop : float
+            Drop of ``data``; negative for a rise.
+
+        level : float
+            Value of ``data`` around the object.
+
+        y, x : float
+            The place, which may lie beyond the border.
+
+        Returns
+        -------
+        share : float
+            Positive where light is missing.
+        """
+        ny, nx = self.data.shape
+        row, column = min(max(round(y), 0), ny - 1), min(max(round(x), 0), nx - 1)
+        around = self.light(level, row, column)
+        return float(1 - self.light(level - drop, row, column) / around)
+
+    def least_drop(self, depth: float) -> Callable[[float, float, float], float]:
+        """
+        Return what an object has to drop by to count.
+
+        Parameters
+        ----------
+        depth : float
+            The least share of the light.
+
+        Returns
+        -------
+        least_drop : callable
+            Gives the least drop of ``data`` for a level and a place y, x.
+
+        Notes
+        -----
+        Where the noise is smaller than half a step of quantised data, even
+        light ends in terraces with sharp closed edges, one step high.
+        """
+
+        def least(level: float, y: float, x: float) -> float:
+            drop = -np.log1p(-depth)
+            if self.step > 0:
+                ny, nx = self.data.shape
+                row = min(max(round(y), 0), ny - 1)
+                column = min(max(round(x), 0), nx - 1)
+                step = self.step / max(float(self.light(level, row, column)), 1e-9)
+                if self.noise.at([y], [x])[0] < _TERRACE * step:
+                    drop = max(drop, 1.6 * step)
+            return drop
+
+        return least
+
 
 def quantum(data: np.ndarray) -> float:
     """
@@ -131,6 +194,7 @@ def log_image(
     ValueError
         If the median of the good pixels is not positive.
     """
+    bad = bad | _bad_border(data, bad)
     good = data[~bad]
     median = float(np.median(good)) if good.size else np.nan
     if not median > 0:
@@ -157,6 +221,44 @@ def log_image(
     return LogImage(
         logarithm, bad, illumination, soft, BlockMap(values, data.shape), step
     )
+
+
+def _bad_border(data: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """
+    Mark rows and columns at the border that are unlike those next to them.
+
+    The first and last lines of many detectors are darker or brighter than the
+    rest, by charge that leaks in or by a smaller pixel; to any filter they are
+    the sharpest edges of the image.
+    """
+    border = np.zeros(data.shape, bool)
+    for axis in (0, 1):
+        if data.shape[axis] < 8 * _BORDER:
+            continue
+        for turned in (False, True):
+            side = np.s_[::-1] if turned else np.s_[:]
+            lines = np.moveaxis(data, axis, 0)[side]
+            masked = np.moveaxis(bad, axis, 0)[side]
+            count = _odd_lines(lines, masked)
+            np.moveaxis(border, axis, 0)[side][:count] = True
+    return border
+
+
+def _odd_lines(lines: np.ndarray, bad: np.ndarray) -> int:
+    """Return how many of the first lines are unlike the next ones."""
+    first = np.where(bad[: 3 * _BORDER], np.nan, lines[: 3 * _BORDER])
+    seen = ~np.isnan(first).all(axis=1)
+    medians = np.full(len(first), np.nan)
+    medians[seen] = np.nanmedian(first[seen], axis=1)
+    inner = np.arange(_BORDER, 3 * _BORDER)
+    inner = inner[seen[inner]]
+    if len(inner) < _BORDER:
+        return 0
+    slope = np.polyfit(inner, medians[inner], 1)
+    rest = medians - np.polyval(slope, np.arange(len(medians)))
+    spread = max(float(np.std(rest[inner])), 1e-3 * abs(float(slope[1])))
+    odd = np.nonzero(np.abs(rest[:_BORDER]) > 8 * spread)[0]
+    return int(odd[-1]) + 1 if len(odd) else 0
 
 
 def _typical(sigma: np.ndarray, bad: np.ndarray) -> float:

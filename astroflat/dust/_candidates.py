@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from astroflat.dust._scatter import BlockMap, block_scatter
-from astroflat.dust._whitening import pool, whiten
+from astroflat.dust._whitening import pool
 
 __all__ = ['CANDIDATE', 'find_candidates', 'plan_radii']
 
@@ -24,14 +24,19 @@ __all__ = ['CANDIDATE', 'find_candidates', 'plan_radii']
 #: and radius in pixels.
 CANDIDATE = ('z', 'sign', 'x', 'y', 'radius')
 
+_NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 _FINE = ((0, (1.2, 1.8, 2.7)), (1, (4.0, 6.0, 9.0, 13.5)))
 _GROWTH = 1.5
 # Calm is what has at this scale less than so many times its white noise.
 _CALM_RADIUS, _CALM = 2.7, 1.6
-# The outline of larger dust is no longer sharp compared with the pooling.
-_WHITE_RADIUS = 24.0
-# In units of the scatter; the plain filters see pure noise more often.
-_PLAIN, _WHITE = 4.0, 3.5
+# So many peaks of pure noise are let through per filter, and limits of the
+# threshold that follows, in units of the scatter. Large filters have few
+# independent places, and their scatter is that of the dust itself.
+_FALSE = 5.0
+_LEAST, _PLAIN, _WHITE = 2.0, 4.0, 3.2
+# Around a deep shadow filters of all sizes ring; what is below this share of
+# the strongest response nearby may be no more than that.
+_RINGING = 0.05
 
 
 def plan_radii(largest: float) -> dict[int, list[float]]:
@@ -106,6 +111,7 @@ class _Filter:
 
 def find_candidates(
     image: np.ndarray,
+    white: np.ndarray | None,
     *,
     largest: float,
     signs: tuple[int, ...] = (1, -1),
@@ -119,6 +125,9 @@ def find_candidates(
     ----------
     image : `~numpy.ndarray` of float32
         The logarithm of the light, finite everywhere.
+
+    white : `~numpy.ndarray` of float32 or None
+        The whitened image, if there is a texture to suppress.
 
     largest : float
         The largest radius in pixels.
@@ -141,17 +150,13 @@ def find_candidates(
         Local scatter of the plain filter of every radius, in units of the
         noise of a single pixel: constant in white noise.
     """
-    white, redness = whiten(-image, floor=floor)
-    # Without texture the whitened image is the image: once is enough.
     banks = [(-image, True, _PLAIN)]
-    if redness > _RED:
-        banks.append((white, False, _WHITE))
+    if white is not None:
+        banks.append((-white, False, _WHITE))
     rows, scatter = [], {}
     for level, radii in plan_radii(largest).items():
-        for image_, surround, threshold in banks:
-            if not surround and radii[0] > _WHITE_RADIUS:
-                continue
-            reduced = _reduce(image_, level)
+        for full, surround, highest in banks:
+            reduced = _reduce(full, level)
             bank = _Filter(reduced, int(1.8 * radii[-1] / 2**level) + 3, workers)
             for radius in radii:
                 size = radius / 2**level
@@ -165,31 +170,12 @@ def find_candidates(
                 )
                 if surround:
                     scatter[radius] = BlockMap(spread.values, image.shape)
-                    spread = _without_dust(spread, scatter)
-                rows += [
-                    _peaks(response, centre, spread, sign, threshold, radius, level)
-                    for sign in signs
-                ]
+                threshold = _threshold(radius, image.size, highest)
+                least = _RINGING * _strongest(response, size)
+                for sign in signs:
+                    z, y, x = _peaks(response, centre, spread, sign, threshold, least)
+                    rows.append(_as_rows(z, y, x, sign, radius, level))
     return np.concatenate(rows), scatter
-
-
-# A texture is at work if a band is this much stronger than white noise.
-_RED = 1.5
-
-
-def _without_dust(spread: BlockMap, scatter: dict[float, BlockMap]) -> BlockMap:
-    """
-    Return the scatter that remains where there is no texture.
-
-    In a flat only dust raises the scatter at large scales. What shows no
-    texture at the finest scales is held to be noise at all of them.
-    """
-    first, *others = scatter
-    noise = np.median(scatter[first].values)
-    fine = next((r for r in others if r >= _CALM_RADIUS), None)
-    if fine is None or np.median(scatter[fine].values) > _CALM * noise:
-        return spread
-    return BlockMap(np.minimum(spread.values, _CALM * noise), spread.shape)
 
 
 def _reduce(image: np.ndarray, level: int) -> np.ndarray:
@@ -199,49 +185,66 @@ def _reduce(image: np.ndarray, level: int) -> np.ndarray:
     return image
 
 
+def _threshold(radius: float, size: int, highest: float) -> float:
+    """Return how significant a peak has to be."""
+    from scipy.special import ndtri
+
+    places = max(1.0, size / (np.pi * radius**2))
+    chance = min(0.5, _FALSE / places)
+    return float(np.clip(-ndtri(chance), _LEAST, highest))
+
+
+def _strongest(response: np.ndarray, size: float) -> np.ndarray:
+    """Return the strongest response of either sign around every pixel."""
+    from scipy.ndimage import maximum_filter
+
+    block = max(4, int(2 * size))
+    ny, nx = response.shape
+    by, bx = -(-ny // block), -(-nx // block)
+    padded = np.zeros((by * block, bx * block), np.float32)
+    np.abs(response, out=padded[:ny, :nx])
+    top = padded.reshape(by, block, bx, block).max((1, 3))
+    top = maximum_filter(top, 3, mode='nearest')
+    return np.repeat(np.repeat(top, block, 0)[:ny], block, 1)[:, :nx]
+
+
 def _peaks(
     response: np.ndarray,
     centre: BlockMap,
     spread: BlockMap,
     sign: int,
     threshold: float,
-    radius: float,
-    level: int,
-) -> np.ndarray:
-    """Return the local maxima of ``sign * response`` above the local threshold."""
+    least: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return significance and place of the local maxima of ``sign * response``."""
     limit = BlockMap(sign * centre.values + threshold * spread.values, response.shape)
-    high = sign * response > limit.steps(lowest=True)
+    high = sign * response > np.maximum(limit.steps(lowest=True), least)
     y, x = np.nonzero(high)
-    value = response[y, x]
+    value = sign * response[y, x]
     best = np.ones(len(y), bool)
-    for dy, dx in (
-        (-1, -1),
-        (-1, 0),
-        (-1, 1),
-        (0, -1),
-        (0, 1),
-        (1, -1),
-        (1, 0),
-        (1, 1),
-    ):
+    for dy, dx in _NEIGHBOURS:
         other = response[
             np.clip(y + dy, 0, response.shape[0] - 1),
             np.clip(x + dx, 0, response.shape[1] - 1),
         ]
-        best &= sign * value >= sign * other
+        best &= value >= sign * other
     y, x, value = y[best], x[best], value[best]
-    z = (
-        sign
-        * (value - centre.at(y, x))
-        / np.maximum(spread.at(y, x), np.finfo(np.float32).tiny)
-    )
+    tiny = np.finfo(np.float32).tiny
+    z = (value - sign * centre.at(y, x)) / np.maximum(spread.at(y, x), tiny)
     keep = z > threshold
+    return z[keep], y[keep], x[keep]
+
+
+def _as_rows(
+    z: np.ndarray, y: np.ndarray, x: np.ndarray, sign: int, radius: float, level: int
+) -> np.ndarray:
+    """Return peaks as candidates, in pixels of the full image."""
     scale = 2**level
     columns = (
-        z[keep],
-        np.full(keep.sum(), sign),
-        (x[keep] + 0.5) * scale - 0.5,
-        (y[keep] + 0.5) * scale - 0.5,
-        np.full(keep.sum(), radius),
+        z,
+        np.full(len(z), sign),
+        (x + 0.5) * scale - 0.5,
+        (y + 0.5) * scale - 0.5,
+        np.full(len(z), radius),
     )
     return np.stack(columns, axis=1).astype(np.float64)

@@ -72,6 +72,47 @@ class Pyramid:
         level = np.where(np.asarray(radius) < _LARGE, 0, octave)
         return np.minimum(level.astype(int), len(self.images) - 1)
 
+    def noise(self, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """
+        Return the scatter of steps that outlines are compared with.
+
+        Parameters
+        ----------
+        x, y, radius : `~numpy.ndarray`
+            Places and radii in pixels of the full image.
+
+        Returns
+        -------
+        noise : `~numpy.ndarray`
+            The scatter at the level of each radius.
+        """
+        noise, levels = np.ones(len(x)), self.level(radius)
+        for level in np.unique(levels):
+            rows = levels == level
+            noise[rows] = self.scatters[level].at(
+                y[rows] / 2**level, x[rows] / 2**level
+            )
+        return noise
+
+    def replace(self, image: np.ndarray) -> Pyramid:
+        """
+        Take another image, but keep the scatter of the steps.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray` of float32
+            An image of the same shape.
+
+        Returns
+        -------
+        pyramid : Pyramid
+            The new pyramid.
+        """
+        images = [image]
+        while len(images) < len(self.images):
+            images.append(pool(images[-1]))
+        return Pyramid(tuple(images), self.scatters)
+
 
 @dataclass(frozen=True)
 class Outlines:

@@ -2,386 +2,274 @@
 """
 Objects are accepted one by one and taken out of the image.
 
-What lies in, on or beside an object is measured again without it, so that a
-mote on a mote is found and the rings of a donut are not taken for objects.
+They are accepted in the order of their significance. What touches an accepted
+one is put off, the accepted ones are taken out, and the rest is looked at
+again on what remains. So the ring of a donut is not found once more in
+pieces, but a speck inside a donut, and two overlapping donuts, are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from scipy.special import expit
 
 from astroflat.dust._contours import Pyramid
 from astroflat.dust._features import Features, measure_candidates
-from astroflat.dust._score import calm_odds, log_odds
-from astroflat.dust._whitening import pool
+from astroflat.dust._judgement import outline_odds
+from astroflat.dust._selection import Criteria, Look, Texture, first_look
+from astroflat.dust._shadows import Shadow, edge_step, outline_reach, trace_shadow
 
-__all__ = ['DustObject', 'peel']
+__all__ = ['Peeler']
 
-# The depth of an object is known to this share: what is left of it when it is
-# taken out counts as noise for what lies within.
-_IMPERFECT = 0.1
-_ROUNDS = 4
-# Dark dust larger than this may hang over the border, with this share within.
-_LARGE = 8.0
-_SEEN, _SEEN_FAINT = 0.35, 0.95
-_SURE = 15.0
-# Bins of the distance from the centre in units of the outline: fine at the rim.
-_BINS = np.r_[np.arange(0, 0.9, 0.1), np.arange(0.9, 1.61, 0.07)]
+_ROUNDS = 5
+# What is less likely than this is not even shown as doubtful.
+_HOPELESS = -3.0
+# A model of a shadow is wrong by this share of its depth, ...
+_MODEL_ERROR = 0.1
+# ... and what is shallower than this share of it is not believed.
+_NESTED = 0.35
+# Steps that vary this much along an outline belong to several objects.
+_RIPPLE = 1.0
+# Motes of one surface have one size: a donut as large, within this share, as
+# those that were found is more likely one, by this much per logarithm of one
+# plus their number; the smallest radius for which that is asked.
+_SAME, _FAMILY, _FAMILY_RADIUS = 0.06, 1.0, 8.0
+# A donut lets this share of the depth of its rim, at most, reach its middle.
+_HOLE = 0.6
+# In a rough scene something larger than this is dust only if its edge is as
+# sharp as hard dust: so much of the depth within two pixels. A spot is blurred
+# by the same air as what is around it.
+_BLURRED, _SOFT, _TEXTURE = 8.0, 0.72, 3.0
+# Of dark dust larger than this, so much has to lie within the image.
+_LARGE, _SEEN, _UNSEEN = 8.0, 0.35, 2.0
 
 
-@dataclass(frozen=True)
-class DustObject:
+class Peeler:
     """
-    One object.
+    Choose objects among candidates.
 
     Parameters
     ----------
-    x, y, radius : float
-        Centre and equivalent radius in pixels.
-
-    sign : int
-        +1 if it is dark, -1 if bright.
-
-    depth, rim, middle : float
-        Drop of the logarithm of the light: of all, of the outer part, of the
-        centre.
-
-    snr : float
-        Significance of its outline.
-
-    probability : float
-        That it is dust.
-
-    box : tuple of slice
-        Where it is in the image.
-
-    mask : `~numpy.ndarray` of bool
-        Its pixels in the box.
-    """
-
-    x: float
-    y: float
-    radius: float
-    sign: int
-    depth: float
-    rim: float
-    middle: float
-    snr: float
-    probability: float
-    box: tuple[slice, slice]
-    mask: np.ndarray
-
-
-@dataclass
-class _State:
-    """The image without what has been accepted, and the candidates left."""
-
-    residual: np.ndarray
-    removed: np.ndarray
-    pyramid: Pyramid
-    features: Features
-    sign: np.ndarray
-    peak: np.ndarray
-    texture: np.ndarray
-    noise: np.ndarray
-    fine: np.ndarray
-    removed_there: np.ndarray
-    odds: np.ndarray
-
-
-def peel(
-    image: np.ndarray,
-    pyramid: Pyramid,
-    features: Features,
-    *,
-    sign: np.ndarray,
-    peak: np.ndarray,
-    texture: np.ndarray,
-    noise: np.ndarray,
-    fine: np.ndarray,
-    threshold: float,
-    min_depth: float,
-    largest: float,
-) -> list[DustObject]:
-    """
-    Accept objects in the order of their significance.
-
-    Parameters
-    ----------
-    image : `~numpy.ndarray` of float32
-        The logarithm of the light, finite everywhere.
+    data : `~numpy.ndarray` of float32
+        The logarithm of the light. What is found is taken out of it.
 
     pyramid : Pyramid
-        The same at several sizes.
+        The same image at all sizes.
 
-    features : Features
-        The measurements of the candidates.
+    criteria : Criteria
+        What is asked of an object.
 
-    sign, peak, texture, noise, fine : `~numpy.ndarray`
-        Their signs, the significance of the filter that found them, the
-        texture around them at their scale, the white noise per pixel, and the
-        texture at the finest scale.
+    Attributes
+    ----------
+    shadows : list of Shadow
+        What was accepted.
 
-    threshold : float
-        The least logarithm of the odds.
-
-    min_depth : float
-        The least depth.
-
-    largest : float
-        The largest radius in pixels.
-
-    Returns
-    -------
-    objects : list of DustObject
-        The most significant first within each round.
+    doubtful : list of Shadow
+        What was looked at and not accepted.
     """
-    zero = np.zeros(len(features))
-    state = _State(
-        image.copy(),
-        np.zeros_like(image),
-        pyramid,
-        features,
-        sign.astype(int),
-        peak,
-        texture,
-        noise,
-        fine,
-        zero,
-        _judge(features, sign, peak, texture, noise, fine, zero),
-    )
-    accepted: list[DustObject] = []
-    for turn in range(_ROUNDS):
-        new, later = _accept(state, accepted, turn, threshold, min_depth)
-        if not later or not _measure_again(state, np.array(later), new, turn, largest):
-            break
-        if turn and not new:
-            break
-    return _without_ghosts(accepted)
 
+    def __init__(self, data: np.ndarray, pyramid: Pyramid, criteria: Criteria) -> None:
+        self._data, self._pyramid, self._criteria = data, pyramid, criteria
+        self._depth = np.zeros_like(data)
+        self.shadows: list[Shadow] = []
+        self.doubtful: list[Shadow] = []
 
-def _judge(
-    f: Features,
-    sign: np.ndarray,
-    peak: np.ndarray,
-    texture: np.ndarray,
-    noise: np.ndarray,
-    fine: np.ndarray,
-    nested: np.ndarray,
-) -> np.ndarray:
-    """Return the log odds, by the better of the two ways to judge."""
-    odds = log_odds(f, peak, texture, nested)
-    alone = (nested < 0.5) & (sign > 0)
-    return np.maximum(odds, np.where(alone, calm_odds(f, noise, fine), -np.inf))
+    def run(self, candidates: np.ndarray, texture: Texture) -> None:
+        """
+        Select objects.
 
+        Parameters
+        ----------
+        candidates : `~numpy.ndarray`
+            Rows of ``CANDIDATE``.
 
-def _accept(
-    state: _State,
-    accepted: list[DustObject],
-    turn: int,
-    threshold: float,
-    min_depth: float,
-) -> tuple[list[DustObject], list[int]]:
-    """Go through the candidates once; return the new objects and who waits."""
-    f = state.features
-    sure = state.odds > threshold
-    new, later = [], []
-    blocked = np.zeros(state.residual.shape, bool)
-    for i in np.argsort(-np.where(sure, 1e4 + f.snr, state.odds)):
-        if f.rim[i] < min_depth / 2 or state.odds[i] < min(-4.0, threshold):
-            continue
-        if turn and f.rim[i] < 0.35 * state.removed_there[i]:
-            continue
-        if _cut_off(f, i, state.sign[i], state.residual.shape):
-            continue
-        # Rims of dark dust look bright: bright objects wait until it is out.
-        if turn == 0 and (state.sign[i] < 0 or not sure[i]):
-            later.append(i)
-            continue
-        if not sure[i]:
-            continue
-        box, reach = _reach(f, i, state.residual.shape)
-        core = reach <= 1
-        if (
-            np.count_nonzero(core) < 2
-            or _known(f, i, accepted)
-            or _remnant(f, i, accepted)
-        ):
-            continue
-        if blocked[box][core].any():
-            later.append(i)
-            continue
-        found = _take_out(state, i, box, reach)
-        blocked[box] |= reach <= 1.15 + 1.5 / f.radius[i]
-        accepted.append(found)
-        new.append(found)
-    return new, later
+        texture : callable
+            Gives the roughness of the scene for x, y and radius.
+        """
+        look = first_look(self._pyramid, candidates, texture, self._criteria.largest)
+        # The rims of dark dust look bright: dark objects come first.
+        waiting = sorted(self._criteria.signs, reverse=True)
+        active = [waiting.pop(0)]
+        for _ in range(_ROUNDS):
+            found, rest = self._accept(look, active)
+            if not len(rest) or not (found or waiting):
+                break
+            look = self._look_again(rest, found, waiting)
+            active, waiting = active + waiting, []
+        self.shadows = [s for s in self.shadows if not self._is_hole(s)]
 
+    def _accept(self, look: Look, active: list[int]) -> tuple[list[Shadow], Look]:
+        """Accept what does not touch anything better; return the rest."""
+        found, rest = [], []
+        blocked = np.zeros(self._data.shape, bool)
+        good = look.odds > self._criteria.odds
+        later = ~np.isin(look.sign, active) | _maybe_holes(look, good, active)
+        for row in np.argsort(-np.where(good, 1e6 + look.features.snr, look.odds)):
+            if later[row]:
+                rest.append(row)
+                continue
+            if not self._is_possible(look, row):
+                continue
+            shadow, reach = self._make(look, row)
+            if np.count_nonzero(shadow.mask) < self._criteria.pixels:
+                continue
+            if blocked[shadow.box][shadow.mask].any():
+                rest.append(row)
+            elif not good[row]:
+                self.doubtful.append(shadow)
+                rest.append(row)
+            elif not self._is_known(shadow) and not self._is_blurred(look, row):
+                self._take_out(shadow)
+                blocked[shadow.box] |= reach <= 1.15 + 1.5 / max(shadow.radius, 1)
+                found.append(shadow)
+        return found, look.take(np.array(rest, dtype=int))
 
-def _cut_off(f: Features, i: int, sign: int, shape: tuple[int, int]) -> bool:
-    """Tell whether the border cuts off so much that nothing can be said."""
-    if sign > 0 and f.radius[i] > _LARGE:
-        faint = f.snr[i] < _SURE
-        return f.inside[i] < (_SEEN_FAINT if faint else _SEEN)
-    # Glow and roll-off at the border are closed by it to what looks like a spot.
-    gap = min(f.x[i], f.y[i], shape[1] - 1 - f.x[i], shape[0] - 1 - f.y[i])
-    return gap < f.radius[i] + 2
+    def _is_possible(self, look: Look, row: int) -> bool:
+        """Check what the odds do not know about."""
+        c, f = self._criteria, look.features
+        if look.odds[row] < min(_HOPELESS, c.odds) or f.ripple[row] > _RIPPLE:
+            return False
+        if f.radius[row] > 1.2 * c.largest or self._is_cut_off(look, row):
+            return False
+        if f.rim[row] < _NESTED * look.around[row]:
+            return False
+        return _drop(f, row) >= c.least_drop(f.level[row], f.y[row], f.x[row])
 
+    def _is_cut_off(self, look: Look, row: int) -> bool:
+        """Check whether the border hides so much that nothing can be said."""
+        f = look.features
+        ny, nx = self._data.shape
+        x, y, radius = f.x[row], f.y[row], f.radius[row]
+        gap = min(x, y, nx - 1 - x, ny - 1 - y)
+        if look.sign[row] > 0 and radius > _LARGE:
+            # A centre that is not seen asks for more than the rest.
+            return f.inside[row] < _SEEN or (gap < 0 and look.odds[row] < _UNSEEN)
+        # Glow and roll-off look like spots where the border cuts them.
+        return gap < (radius + 2 if look.sign[row] < 0 else 0.7 * radius)
 
-def _known(f: Features, i: int, accepted: list[DustObject]) -> bool:
-    """Tell whether an object of this place and size has been accepted."""
-    return any(
-        np.hypot(a.x - f.x[i], a.y - f.y[i]) < 0.5 * max(a.radius, f.radius[i])
-        and abs(np.log(a.radius / f.radius[i])) < 0.45
-        for a in accepted
-    )
-
-
-def _remnant(f: Features, i: int, accepted: list[DustObject]) -> bool:
-    """Tell whether a candidate may be what an imperfect removal has left."""
-    return any(
-        f.rim[i] < _IMPERFECT * a.rim
-        and np.hypot(a.x - f.x[i], a.y - f.y[i]) < a.radius + f.radius[i] + 3
-        for a in accepted
-    )
-
-
-def _reach(
-    f: Features, i: int, shape: tuple[int, int], grow: float = 1.6
-) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Return a box, and in it the distance in units of the outline."""
-    outline = f.outline[i]
-    half = outline.max() * grow + 3
-    y_0, x_0 = f.y_0[i], f.x_0[i]
-    box = tuple(
-        slice(max(0, int(c - half)), min(n, int(c + half) + 2))
-        for c, n in zip((y_0, x_0), shape, strict=True)
-    )
-    dy = np.arange(box[0].start, box[0].stop)[:, None] - y_0
-    dx = np.arange(box[1].start, box[1].stop)[None] - x_0
-    turn = np.arctan2(dy, dx) % (2 * np.pi)
-    angles = 2 * np.pi * np.arange(len(outline) + 1) / len(outline)
-    edge = np.interp(turn, angles, np.r_[outline, outline[0]])
-    return box, (np.hypot(dy, dx) / np.maximum(edge, 0.3)).astype(np.float32)
-
-
-def _take_out(
-    state: _State, i: int, box: tuple[slice, slice], reach: np.ndarray
-) -> DustObject:
-    """Take the mean profile of an object out of the image; return the object."""
-    f, sign = state.features, state.sign[i]
-    drop = -sign * (state.residual[box] - f.level[i])
-    centres, profile = _profile(drop, reach)
-    faint = np.nonzero((centres > 1) & (profile < 0.06 * max(f.rim[i], 1e-9)))[0]
-    end = centres[faint[0]] if len(faint) else centres[-1]
-    model = np.where(reach > end, 0, np.interp(reach, centres, profile))
-    state.residual[box] += (sign * model).astype(np.float32)
-    state.removed[box] = np.maximum(state.removed[box], np.abs(model))
-    edge = max(1.0, min(end, 1 + max(0.25, 2 / f.radius[i])))
-    return DustObject(
-        float(f.x[i]),
-        float(f.y[i]),
-        float(f.radius[i]),
-        int(sign),
-        float(f.depth[i]),
-        float(f.rim[i]),
-        float(f.middle[i]),
-        float(f.snr[i]),
-        float(expit(state.odds[i])),
-        box,
-        reach <= edge,
-    )
-
-
-def _profile(drop: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median drop by the distance in units of the outline."""
-    bins = (np.digitize(reach, _BINS) - 1).ravel()
-    order = np.argsort(bins, kind='stable')
-    values = drop.ravel()[order]
-    ends = np.searchsorted(bins[order], np.arange(len(_BINS) + 1))
-    profile = np.zeros(len(_BINS))
-    for j in range(len(_BINS)):
-        if ends[j + 1] > ends[j]:
-            profile[j] = np.median(values[ends[j] : ends[j + 1]])
-        elif j:
-            profile[j] = profile[j - 1]
-    return np.r_[(_BINS[:-1] + _BINS[1:]) / 2, _BINS[-1] + 0.03], profile
-
-
-def _measure_again(
-    state: _State,
-    later: np.ndarray,
-    new: list[DustObject],
-    turn: int,
-    largest: float,
-) -> bool:
-    """Measure those that wait beside new objects; return whether there are any."""
-    images = [state.residual]
-    while len(images) < len(state.pyramid.images):
-        images.append(pool(images[-1]))
-    state.pyramid = Pyramid(tuple(images), state.pyramid.scatters)
-    f = state.features.take(later)
-    near = np.zeros(len(later), bool)
-    for found in new:
-        distance = np.hypot(f.x - found.x, f.y - found.y)
-        near |= distance < 1.5 * (found.radius + f.radius) + 4
-    if turn == 0:
-        near |= state.sign[later] < 0
-    if not near.any():
-        return False
-    f, rows = f.take(near), later[near]
-    names = ('sign', 'peak', 'texture', 'noise', 'fine')
-    for name in names:
-        setattr(state, name, getattr(state, name)[rows])
-    size = np.clip(f.radius, 1.1, 1.3 * largest)
-    f = measure_candidates(state.pyramid, state.sign, f.x, f.y, size)
-    _weaken(state, f)
-    return True
-
-
-def _weaken(state: _State, f: Features) -> None:
-    """Let what was taken out imperfectly count as noise, and judge again."""
-    there = np.array([_typical(state.removed, f, j) for j in range(len(f))])
-    levels = state.pyramid.level(np.maximum(f.radius, 1.1))
-    noise = np.array(
-        [
-            state.pyramid.scatters[n].at(f.y[j : j + 1] / 2**n, f.x[j : j + 1] / 2**n)[
-                0
-            ]
-            for j, n in enumerate(levels)
-        ]
-    )
-    factor = noise / np.hypot(noise, _IMPERFECT * there)
-    f.step[:] *= factor
-    f.snr[:] *= factor
-    nested = np.clip(np.log1p(there / np.maximum(f.rim, 1e-3)), 0, 3)
-    state.features, state.removed_there = f, there
-    state.odds = _judge(
-        f, state.sign, state.peak, state.texture, state.noise, state.fine, nested
-    )
-
-
-def _typical(removed: np.ndarray, f: Features, j: int) -> float:
-    """Return what was typically taken out at the place of a candidate."""
-    half = max(2, int(1.2 * f.radius[j]))
-    y, x = int(f.y[j]), int(f.x[j])
-    part = removed[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
-    step = max(1, half // 8)
-    return float(np.percentile(part[::step, ::step], 85)) if part.size else 0.0
-
-
-def _without_ghosts(objects: list[DustObject]) -> list[DustObject]:
-    """Drop the bright centre of a dark donut, and the reverse."""
-    return [
-        o
-        for o in objects
-        if not any(
-            a.sign != o.sign
-            and o.radius < 0.75 * a.radius
-            and np.hypot(a.x - o.x, a.y - o.y) < 0.3 * a.radius
-            for a in objects
+    def _make(self, look: Look, row: int) -> tuple[Shadow, np.ndarray]:
+        """Turn a candidate into an object."""
+        f, sign = look.features, int(look.sign[row])
+        outline = f.outline[row]
+        box, reach = outline_reach(outline, f.x_0[row], f.y_0[row], self._data.shape)
+        model, footprint = trace_shadow(
+            self._data, reach, box, sign, f.level[row], f.rim[row]
         )
-    ]
+        shadow = Shadow(
+            sign=sign,
+            x=float(f.x[row]),
+            y=float(f.y[row]),
+            radius=float(f.radius[row]),
+            drop=_drop(f, row),
+            level=float(f.level[row]),
+            odds=float(look.odds[row]),
+            snr=float(f.snr[row]),
+            box=box,
+            mask=reach <= 1,
+            footprint=footprint,
+            model=model,
+            middle=float(f.middle[row] / max(f.rim[row], 1e-9)),
+            uneven=float(outline.std() / outline.mean()),
+        )
+        return shadow, reach
+
+    def _is_blurred(self, look: Look, row: int) -> bool:
+        """Check whether the edge of something large is that of the scene."""
+        f = look.features
+        if look.texture[row] < _TEXTURE or f.radius[row] < _BLURRED:
+            return False
+        step = look.sign[row] * edge_step(
+            self._data, f.outline[row], f.x_0[row], f.y_0[row]
+        )
+        return step < _SOFT * f.rim[row]
+
+    def _is_known(self, shadow: Shadow) -> bool:
+        """Check whether this was found before, or is what is left of it."""
+        for other in self.shadows:
+            away = np.hypot(shadow.x - other.x, shadow.y - other.y)
+            if away > shadow.radius + other.radius + 3:
+                continue
+            ratio = abs(np.log(shadow.radius / other.radius))
+            if away < 0.5 * max(shadow.radius, other.radius) and ratio < 0.45:
+                return True
+            if shadow.drop < _MODEL_ERROR * other.drop:
+                return True
+        return False
+
+    def _take_out(self, shadow: Shadow) -> None:
+        """Remove an object from the image and remember how deep it was."""
+        self._data[shadow.box] += shadow.sign * shadow.model
+        depth = self._depth[shadow.box]
+        np.maximum(depth, np.abs(shadow.model), out=depth)
+        self.shadows.append(shadow)
+
+    def _look_again(self, rest: Look, found: list[Shadow], fresh: list[int]) -> Look:
+        """Measure what is near new objects, or new, on the image without them."""
+        self._pyramid = self._pyramid.replace(self._data)
+        f = rest.features
+        near = np.isin(rest.sign, fresh) | (self._family_bonus(f) > 0)
+        for shadow in found:
+            away = np.hypot(f.x - shadow.x, f.y - shadow.y)
+            near |= away < 1.5 * (shadow.radius + f.radius) + 4
+        rest = rest.take(np.nonzero(near)[0])
+        f, largest = rest.features, 1.3 * self._criteria.largest
+        radius = np.clip(f.radius, 1.1, largest)
+        f = measure_candidates(self._pyramid, rest.sign, f.x, f.y, radius)
+        around = self._depth_around(f)
+        noise = self._pyramid.noise(f.x, f.y, np.maximum(f.radius, 1.1))
+        weaker = noise / np.hypot(noise, _MODEL_ERROR * around)
+        f = replace(f, step=f.step * weaker, snr=f.snr * weaker)
+        odds = outline_odds(f, rest.texture) + self._family_bonus(f)
+        return Look(rest.sign, rest.texture, f, odds, around)
+
+    def _family_bonus(self, f: Features) -> np.ndarray:
+        """Return what the logarithm of the odds gains from donuts of equal size."""
+        donuts = [
+            s for s in self.shadows if s.middle < _HOLE and s.radius > _FAMILY_RADIUS
+        ]
+        logs = np.log([s.radius for s in donuts])
+        gap = np.abs(np.log(np.maximum(f.radius, 1e-3))[:, None] - logs)
+        alike = (gap < _SAME).sum(axis=1) * (f.middle < _HOLE * f.rim)
+        return _FAMILY * np.log1p(alike)
+
+    def _depth_around(self, f: Features) -> np.ndarray:
+        """Return how deep the objects are that were found where candidates are."""
+        angle = 2 * np.pi * np.arange(12) / 12
+        rays = np.array([0.0, 0.4, 0.8, 1.2])[:, None]
+        y, x = (
+            np.clip(np.rint(c[:, None] + f.radius[:, None] * turn.ravel()), 0, n - 1)
+            for c, turn, n in (
+                (f.y, rays * np.sin(angle), self._depth.shape[0]),
+                (f.x, rays * np.cos(angle), self._depth.shape[1]),
+            )
+        )
+        return np.quantile(self._depth[y.astype(int), x.astype(int)], 0.85, axis=1)
+
+    def _is_hole(self, shadow: Shadow) -> bool:
+        """Check whether this is the middle of a donut of opposite sign."""
+        return any(
+            other.sign != shadow.sign
+            and shadow.radius < 0.75 * other.radius
+            and np.hypot(shadow.x - other.x, shadow.y - other.y) < 0.3 * other.radius
+            for other in self.shadows
+        )
+
+
+def _drop(f: Features, row: int) -> float:
+    """Return the depth of the deepest part of an object."""
+    return float(max(f.rim[row], f.depth[row], f.middle[row]))
+
+
+def _maybe_holes(look: Look, good: np.ndarray, active: list[int]) -> np.ndarray:
+    """Mark dark candidates in the middle of more significant bright ones."""
+    holes = np.zeros(len(look), bool)
+    if -1 in active:
+        return holes
+    f = look.features
+    dark, bright = (np.nonzero(good & (look.sign == sign))[0] for sign in (1, -1))
+    for row in bright:
+        away = np.hypot(f.x[dark] - f.x[row], f.y[dark] - f.y[row])
+        inner = (away < 0.3 * f.radius[row]) & (f.radius[dark] < 0.75 * f.radius[row])
+        holes[dark[inner & (f.snr[dark] < f.snr[row])]] = True
+    return holes

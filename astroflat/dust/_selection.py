@@ -1,18 +1,117 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""From many candidates to the few that are worth a closer look."""
+"""
+From many candidates to few: what is asked, and what they look like.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from astroflat.dust._candidates import CANDIDATE
 from astroflat.dust._contours import Pyramid
 from astroflat.dust._features import Features, measure_candidates
+from astroflat.dust._judgement import outline_odds
 from astroflat.dust._scatter import BlockMap
 
-__all__ = ['look_closer', 'texture_ratio', 'thin_out']
+__all__ = ['Criteria', 'Look', 'first_look', 'texture_ratio', 'thin_out']
 
 _Z, _SIGN, _X, _Y, _RADIUS = range(len(CANDIDATE))
+# The scale of edges: the texture that rivals an outline is that of this share
+# of its radius, but not finer than this many pixels.
+_EDGE_SHARE, _EDGE_PIXELS = 0.12, 2.7
+
+Texture = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """
+    What is asked of an object.
+
+    Parameters
+    ----------
+    signs : tuple of int
+        +1 for dark, -1 for bright objects.
+
+    odds : float
+        The least logarithm of the odds.
+
+    largest : float
+        The largest radius in pixels.
+
+    pixels : int
+        The least number of pixels.
+
+    least_drop : callable
+        Gives the least drop of the logarithm of the light that counts, for
+        the level of the light around an object and its place y, x.
+    """
+
+    signs: tuple[int, ...] = (1, -1)
+    odds: float = 0.0
+    largest: float = 100.0
+    pixels: int = 2
+    least_drop: Callable[[float, float, float], float] = field(
+        default=lambda _level, _y, _x: 0.002
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """
+    What is known about candidates at one time.
+
+    Parameters
+    ----------
+    sign : `~numpy.ndarray`
+        +1 for dark, -1 for bright.
+
+    texture : `~numpy.ndarray`
+        Roughness of the scene around them.
+
+    features : Features
+        Their measurements.
+
+    odds : `~numpy.ndarray`
+        Logarithm of the odds that they are dust.
+
+    around : `~numpy.ndarray`
+        Depth of what has already been found where they are.
+    """
+
+    sign: np.ndarray
+    texture: np.ndarray
+    features: Features
+    odds: np.ndarray
+    around: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sign)
+
+    def take(self, rows: np.ndarray) -> Look:
+        """
+        Select candidates.
+
+        Parameters
+        ----------
+        rows : array_like of int
+            Their indices.
+
+        Returns
+        -------
+        look : Look
+            Those of the chosen ones.
+        """
+        return Look(
+            self.sign[rows],
+            self.texture[rows],
+            self.features.take(rows),
+            self.odds[rows],
+            self.around[rows],
+        )
 
 
 def thin_out(candidates: np.ndarray) -> np.ndarray:
@@ -45,52 +144,42 @@ def thin_out(candidates: np.ndarray) -> np.ndarray:
     return candidates[np.sort(first)]
 
 
-def look_closer(
-    pyramid: Pyramid, candidates: np.ndarray, *, largest: float
-) -> tuple[np.ndarray, Features]:
+def first_look(
+    pyramid: Pyramid, candidates: np.ndarray, texture: Texture, largest: float
+) -> Look:
     """
     Trace the outlines of candidates, and again around the centres found.
 
     Parameters
     ----------
     pyramid : Pyramid
-        The image at several sizes.
+        The image.
 
     candidates : `~numpy.ndarray`
         Rows of ``CANDIDATE``.
+
+    texture : callable
+        Gives the roughness of the scene for x, y and radius.
 
     largest : float
         The largest radius in pixels.
 
     Returns
     -------
-    candidates : `~numpy.ndarray`
-        Those with any outline worth a second look.
-
-    features : Features
-        Their measurements.
+    look : Look
+        Those of which something was left after the first, coarse trace.
     """
-    first = measure_candidates(
-        pyramid,
-        candidates[:, _SIGN],
-        candidates[:, _X],
-        candidates[:, _Y],
-        candidates[:, _RADIUS],
-        directions=24,
+    coarse = measure_candidates(
+        pyramid, *candidates[:, [_SIGN, _X, _Y, _RADIUS]].T, directions=16
     )
-    keep = (first.step > 1) & (first.snr > 4.5) & (first.closed > 0.25)
-    keep &= first.depth > 0
-    rows = np.nonzero(keep)[0]
-    first = first.take(rows)
-    second = measure_candidates(
-        pyramid,
-        candidates[rows, _SIGN],
-        first.x,
-        first.y,
-        np.clip(first.radius, 1.1, 1.3 * largest),
-        directions=48,
-    )
-    return candidates[rows], second
+    keep = (coarse.step > 1) & (coarse.snr > 4.5) & (coarse.closed > 0.25)
+    rows = np.nonzero(keep & (coarse.depth > 0))[0]
+    coarse, sign = coarse.take(rows), candidates[rows, _SIGN]
+    radius = np.clip(coarse.radius, 1.1, 1.3 * largest)
+    features = measure_candidates(pyramid, sign, coarse.x, coarse.y, radius)
+    ratio = texture(features.x, features.y, features.radius)
+    odds = outline_odds(features, ratio)
+    return Look(sign, ratio, features, odds, np.zeros(len(rows)))
 
 
 def texture_ratio(
@@ -101,15 +190,15 @@ def texture_ratio(
     radius: np.ndarray,
 ) -> np.ndarray:
     """
-    Return the scatter at the scale of objects over that of white noise.
+    Return how much rougher than white noise the scene around outlines is.
 
     Parameters
     ----------
     scatter : dict of float to BlockMap
-        The scatter of the filter of every radius.
+        As given by `find_candidates`.
 
     noise : BlockMap
-        The white noise per pixel.
+        White noise per pixel.
 
     x, y, radius : `~numpy.ndarray`
         The objects.
@@ -117,10 +206,11 @@ def texture_ratio(
     Returns
     -------
     ratio : `~numpy.ndarray`
-        About 1 where there is no texture.
+        About 1 in white noise, at the scale of the edges of the objects.
     """
     radii = np.array(sorted(scatter))
-    nearest = np.abs(np.log(radii / np.asarray(radius)[:, None])).argmin(1)
+    scale = np.maximum(_EDGE_PIXELS, _EDGE_SHARE * np.asarray(radius))
+    nearest = np.abs(np.log(radii / scale[:, None])).argmin(1)
     ratio = np.ones(len(x))
     for k in np.unique(nearest):
         rows = nearest == k

@@ -9,25 +9,29 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from astroflat.dust._judgement import judge
+
 if TYPE_CHECKING:
-    from astroflat.dust._peeling import DustObject
+    from astroflat.dust._shadows import Shadow
 
 __all__ = ['catalogue_of_mask', 'match_catalogues']
 
 # Smaller than this, the inside of a shadow is not resolved.
 _SPECK = 4.0
 # A donut lets this much more light through in its middle than in its rim.
-_HOLE = 0.75
+_HOLE = 0.6
+# Scatter of the radius of a disc, relative to its mean.
+_ROUND = 0.08
 _FIBRE = 3.5
 
 
-def make_catalogue(objects: list[DustObject]) -> QTable:
+def make_catalogue(shadows: list[Shadow]) -> QTable:
     """
     Make the catalogue of accepted objects.
 
     Parameters
     ----------
-    objects : list of DustObject
+    shadows : list of Shadow
         The objects.
 
     Returns
@@ -35,47 +39,62 @@ def make_catalogue(objects: list[DustObject]) -> QTable:
     catalogue : `~astropy.table.QTable`
         As in `DustDetection`.
     """
-    rows = [
-        {
-            **_centre(o),
-            'radius': o.radius,
-            'depth': float(-np.expm1(-o.sign * o.depth)),
-            'kind': kind_of(o),
-            'snr': o.snr,
-            'area': int(np.count_nonzero(o.mask)),
-            'probability': o.probability,
-        }
-        for o in objects
-    ]
+    rows = []
+    for shadow in shadows:
+        y, x = (
+            pixels + part.start
+            for pixels, part in zip(
+                np.nonzero(shadow.footprint), shadow.box, strict=True
+            )
+        )
+        rows.append(
+            {
+                'x': shadow.x,
+                'y': shadow.y,
+                'radius': shadow.radius,
+                'depth': shadow.depth,
+                'kind': kind_of(shadow),
+                'snr': shadow.snr,
+                'area': len(x),
+                'probability': float(judge(shadow.odds)),
+                **_limits(y, x),
+            }
+        )
     return _table(rows)
 
 
-def _centre(found: DustObject) -> dict[str, float]:
-    """Return the centre of the pixels of an object."""
-    y, x = np.nonzero(found.mask)
-    box = found.box
-    return {'x': float(x.mean() + box[1].start), 'y': float(y.mean() + box[0].start)}
-
-
-def kind_of(found: DustObject) -> str:
+def kind_of(shadow: Shadow) -> str:
     """
     Tell the kind of an object.
 
     Parameters
     ----------
-    found : DustObject
+    shadow : Shadow
         The object.
 
     Returns
     -------
     kind : {'donut', 'disc', 'speck', 'fibre'}
-        By its size, elongation and the light in its middle.
+        A fibre is long and thin; a donut lets more light through in its
+        middle; a disc is round; a speck is small, or not round.
     """
-    if _elongation(found.mask) > _FIBRE:
+    if shadow.length:
         return 'fibre'
-    if found.radius < _SPECK:
+    if shadow.radius < _SPECK:
         return 'speck'
-    return 'donut' if found.middle < _HOLE * found.rim else 'disc'
+    if shadow.middle < _HOLE:
+        return 'donut'
+    return 'disc' if shadow.uneven < _ROUND else 'speck'
+
+
+def _limits(y: np.ndarray, x: np.ndarray) -> dict[str, int]:
+    """Return the box of some pixels, both ends included."""
+    return {
+        'xmin': int(x.min()),
+        'xmax': int(x.max()),
+        'ymin': int(y.min()),
+        'ymax': int(y.max()),
+    }
 
 
 def _elongation(mask: np.ndarray) -> float:
@@ -135,6 +154,7 @@ def catalogue_of_mask(mask: np.ndarray, image: np.ndarray | None = None) -> QTab
                 'snr': snr,
                 'area': int(part.sum()),
                 'probability': 1.0,
+                **_limits(y + box[0].start, x + box[1].start),
             }
         )
     return _table(rows)
@@ -206,11 +226,12 @@ def match_catalogues(one: Any, two: Any, *, tolerance: float = 3.0) -> np.ndarra
 def _table(rows: list[dict[str, Any]]) -> QTable:
     """Return rows as a table with units."""
     names = ('x', 'y', 'radius', 'depth', 'kind', 'snr', 'area', 'probability')
+    limits = ('xmin', 'xmax', 'ymin', 'ymax')
     units = {'x': u.pix, 'y': u.pix, 'radius': u.pix, 'area': u.pix**2}
     table = QTable()
     table['id'] = np.arange(1, len(rows) + 1)
-    for name in names:
-        kind = 'U5' if name == 'kind' else float
+    for name in names + limits:
+        kind = 'U5' if name == 'kind' else int if name in limits else float
         values = np.array([row[name] for row in rows], dtype=kind)
         table[name] = values * units[name] if name in units else values
     return table

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,12 +15,20 @@ from astroflat._nddata import Frame, unpack
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+    from astroflat.dust._background import LogImage
+    from astroflat.dust._shadows import Shadow
+
 __all__ = ['DustDetection', 'DustDetector', 'detect_dust']
 
-Polarity = Literal['dark', 'bright', 'both']
-# The scale in pixels at which a flat shows noise and a scene its texture.
-_FINE = 2.7
-_SIGNS = {'dark': (1,), 'bright': (-1,), 'both': (1, -1)}
+Polarity = Literal['auto', 'both', 'dark', 'bright']
+_SIGNS = {'auto': (1, -1), 'both': (1, -1), 'dark': (1,), 'bright': (-1,)}
+# A texture is at work if a band is this much stronger than white noise.
+_RED = 1.5
+# Bright specks are stars if there are so many, and so many times as many as
+# dark ones; stars are smaller than the radius in pixels.
+_STARS, _STAR_RATIO, _STAR_RADIUS = 5, 2, 8.0
+# Doubtful objects below this probability are not shown at all.
+_FAINT = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,16 @@ class DustDetection:
         True on dust, ``(ny, nx)``.
 
     probability : `~numpy.ndarray` of float32
-        That a pixel is dust, 0 to 1; 0 off the objects.
+        That a pixel is dust, 0 to 1. It also shows, below the threshold,
+        places that were looked at and not taken.
 
     catalogue : `~astropy.table.QTable`
         One row per object: ``id``, ``x``, ``y`` and ``radius`` (pix),
         ``depth`` (the share of the light that is missing; negative for
         bright objects), ``kind`` ('disc', 'donut', 'speck', 'fibre'),
-        ``snr``, ``area`` (pix2) and ``probability``.
+        ``snr`` (significance of the outline), ``area`` (pix2),
+        ``probability``, and the box ``xmin``, ``xmax``, ``ymin``, ``ymax``,
+        both ends included.
 
     labels : `~numpy.ndarray` of int32 or None, optional
         The ``id`` of the object of each pixel, 0 off the dust. Of objects
@@ -139,7 +151,7 @@ def detect_dust(
     sensitivity: float = 1.0,
     min_depth: float = 0.002,
     max_radius: float = 120.0,
-    polarity: Polarity = 'both',
+    polarity: Polarity = 'auto',
     mask: Any = None,
     n_threads: int | None = None,
 ) -> DustDetection:
@@ -166,9 +178,11 @@ def detect_dust(
     max_radius : float, optional
         The largest radius in pixels.
 
-    polarity : {'both', 'dark', 'bright'}, optional
-        Which defects to look for. In a stack with stars take 'dark': a star
-        that stays on the same pixels is a bright defect.
+    polarity : {'auto', 'both', 'dark', 'bright'}, optional
+        Which defects to look for. 'auto' takes both, but leaves small bright
+        spots alone if there are at least five, and more than twice as many
+        as dark ones: then they are stars. With fewer stars on the same
+        pixels in all frames, take 'dark'.
 
     mask : array_like of bool, optional
         True marks pixels to ignore, besides those masked or not finite.
@@ -189,15 +203,34 @@ def detect_dust(
     Notes
     -----
     Dust multiplies, so the search runs in the logarithm of the image, less
-    its large-scale illumination. Matched filters of all sizes, and the same
-    in a whitened image where there is texture, give candidates; the best
-    closed outline around each is traced by dynamic programming. How high the
-    step across the outline is against the local scatter of such steps, how
-    closed, even and sharp it is, decides through a logistic regression that
-    was fitted to simulated flats and solar videos. Significance is local:
-    texture raises the scatter, and with it what an object has to show.
-    Objects are taken out one by one, and what lies in or beside them is
-    measured again.
+    its large-scale illumination [1]_. Long thin lines of a whitened image,
+    in which the texture of the scene is suppressed scale by scale, are
+    fibres. Matched filters of all sizes, on the image and on the whitened
+    one, propose places for everything else; around each the best closed
+    outline is traced by dynamic programming [2]_.
+
+    The **SNR** of an object is the mean step across its outline over the
+    local scatter of such steps, times the root of the number of independent
+    places on it (pairs of pixels): texture raises the scatter, and with it
+    what an object has to show. SNR, evenness of the step and of the
+    surroundings, sharpness, roughness of the scene at the scale of the edge,
+    and size give the probability through a logistic regression that was
+    fitted to simulated flats, nebulae and medians of solar videos. Objects
+    are taken out in the order of their SNR, and what lies in or beside them
+    is measured again.
+
+    A structure of the scene that is dark, closed and as sharp as dust, and
+    stayed on the same pixels, cannot be told from dust: small sunspots,
+    craters. Objects cut by the border are found if they are dark and most of
+    them is seen. Computations are in float32.
+
+    References
+    ----------
+    .. [1] Bertin, E. and Arnouts, S. 1996, A&AS 117, 393,
+       `doi:10.1051/aas:1996164 <https://doi.org/10.1051/aas:1996164>`_, for
+       local significance.
+    .. [2] Amini, A. A. et al. 1990, IEEE Trans. PAMI 12, 855,
+       `doi:10.1109/34.57681 <https://doi.org/10.1109/34.57681>`_
 
     Examples
     --------
@@ -223,16 +256,15 @@ def detect_dust(
             )
             raise ValueError(msg)
         return detector.detect(frame.data, bad)
-    objects = _search(
+    return _search(
         frame,
         bad,
-        threshold=-2 * float(np.log(sensitivity)),
+        odds=-2 * float(np.log(sensitivity)),
         min_depth=min_depth,
-        largest=min(max_radius, min(frame.shape) / 3),
-        signs=_SIGNS[polarity],
+        largest=max(2.0, min(max_radius, min(frame.shape) / 3)),
+        polarity=polarity,
         workers=count_threads(n_threads),
     )
-    return _package(objects, bad)
 
 
 def _check(
@@ -248,7 +280,7 @@ def _check(
         msg = f'min_depth must be at least 0 and below 1, not {min_depth!r}'
         raise ValueError(msg)
     if polarity not in _SIGNS:
-        msg = f"polarity must be 'dark', 'bright' or 'both', not {polarity!r}"
+        msg = f'polarity must be one of {list(_SIGNS)}, not {polarity!r}'
         raise ValueError(msg)
 
 
@@ -256,80 +288,98 @@ def _search(
     frame: Frame,
     bad: np.ndarray,
     *,
-    threshold: float,
+    odds: float,
     min_depth: float,
     largest: float,
-    signs: tuple[int, ...],
+    polarity: Polarity,
     workers: int,
-) -> list:
-    """Find candidates, trace them, and accept what is dust."""
+) -> DustDetection:
+    """Find fibres, then candidates for all else, and accept what is dust."""
     from astroflat.dust._background import log_image
-    from astroflat.dust._candidates import CANDIDATE, find_candidates
+    from astroflat.dust._candidates import find_candidates
     from astroflat.dust._contours import make_pyramid
-    from astroflat.dust._peeling import peel
-    from astroflat.dust._selection import look_closer, texture_ratio, thin_out
+    from astroflat.dust._peeling import Peeler
+    from astroflat.dust._selection import Criteria, texture_ratio, thin_out
 
     sigma = None if frame.variance is None else np.sqrt(frame.variance)
     image = log_image(frame.data, bad, sigma)
+    data = image.data.copy()
     # Rounding to integers spreads evenly over a step.
     floor = 0.29 * image.step
-    # Both signs are searched in any case: the rim of a dark mote looks bright.
+    levels = int(np.clip(np.log2(largest) + 1, 3, 7))
+    fibers, white = _take_out_fibers(data, image, levels, floor, odds)
     rows, scatter = find_candidates(
-        image.data, largest=max(largest, 2.0), floor=floor, workers=workers
+        data, white, largest=largest, floor=floor, workers=workers
     )
-    rows = thin_out(rows)
-    if not len(rows):
-        return []
-    pyramid = make_pyramid(image.data, max(largest, 2.0), floor=0.5 * floor)
-    rows, features = look_closer(pyramid, rows, largest=max(largest, 2.0))
-    if not len(rows):
-        return []
-    texture = texture_ratio(
-        scatter, image.noise, features.x, features.y, features.radius
+    criteria = Criteria(
+        odds=odds, largest=largest, least_drop=image.least_drop(min_depth)
     )
-    column = {name: rows[:, i] for i, name in enumerate(CANDIDATE)}
-    objects = peel(
-        image.data,
-        pyramid,
-        features,
-        sign=column['sign'],
-        peak=column['z'],
-        texture=texture,
-        noise=image.noise.at(features.y, features.x),
-        fine=texture_ratio(
-            scatter, image.noise, features.x, features.y, np.full(len(rows), _FINE)
-        ),
-        threshold=threshold,
-        min_depth=min_depth,
-        largest=max(largest, 2.0),
-    )
-    return [
-        o
-        for o in objects
-        if o.sign in signs and -np.expm1(-o.rim) >= min_depth and _seen(o, bad)
-    ]
+    pyramid = make_pyramid(data, largest, floor=0.5 * floor)
+    peeler = Peeler(data, pyramid, criteria)
+    peeler.run(thin_out(rows), partial(texture_ratio, scatter, image.noise))
+    found = [s for s in fibers + peeler.shadows if _seen(s, bad)]
+    for shadow in found:
+        shadow.depth = image.share(
+            shadow.sign * shadow.drop, shadow.level, shadow.y, shadow.x
+        )
+    found = [s for s in found if abs(s.depth) >= min_depth]
+    chosen = [s for s in found if s.sign in _SIGNS[polarity]]
+    if polarity == 'auto':
+        chosen = _without_stars(chosen)
+    doubtful = [s for s in peeler.doubtful if s.sign in _SIGNS[polarity]]
+    return _package(chosen, doubtful, bad)
 
 
-def _seen(found: Any, bad: np.ndarray) -> bool:
+def _take_out_fibers(
+    data: np.ndarray, image: LogImage, levels: int, floor: float, odds: float
+) -> tuple[list[Shadow], np.ndarray | None]:
+    """Find the fibres and remove them; return the whitened image if it is needed."""
+    from astroflat.dust._fibers import find_fibers
+    from astroflat.dust._whitening import whiten
+
+    white, redness = whiten(data, levels, floor=floor)
+    fibers = find_fibers(white, data, image.noise, floor=floor, least_odds=odds)
+    for fiber in fibers:
+        data[fiber.box] += fiber.sign * fiber.model
+    if redness <= _RED:
+        return fibers, None
+    return fibers, whiten(data, levels, floor=floor)[0] if fibers else white
+
+
+def _seen(shadow: Shadow, bad: np.ndarray) -> bool:
     """Tell whether at least half of an object was seen at all."""
-    return np.count_nonzero(bad[found.box][found.mask]) < 0.5 * max(
-        1, np.count_nonzero(found.mask)
+    return 2 * np.count_nonzero(bad[shadow.box][shadow.mask]) <= np.count_nonzero(
+        shadow.mask
     )
 
 
-def _package(objects: list, bad: np.ndarray) -> DustDetection:
+def _without_stars(shadows: list[Shadow]) -> list[Shadow]:
+    """Leave small bright spots out if they are too many for dust."""
+    small = [s for s in shadows if s.radius < _STAR_RADIUS and not s.length]
+    bright = sum(s.sign < 0 for s in small)
+    if bright < _STARS or bright <= _STAR_RATIO * (len(small) - bright):
+        return shadows
+    return [s for s in shadows if s.sign > 0 or s.radius >= _STAR_RADIUS or s.length]
+
+
+def _package(
+    shadows: list[Shadow], doubtful: list[Shadow], bad: np.ndarray
+) -> DustDetection:
     """Return objects as mask, probability, catalogue and labels."""
+    from astroflat.dust._judgement import judge
     from astroflat.dust.catalogue import make_catalogue
 
-    objects = sorted(objects, key=lambda o: -o.snr)
+    shadows = sorted(shadows, key=lambda s: -s.snr)
     probability = np.zeros(bad.shape, np.float32)
+    for shadow in doubtful + shadows:
+        likely = float(judge(shadow.odds))
+        if likely >= _FAINT:
+            part = probability[shadow.box]
+            np.maximum(part, likely, out=part, where=shadow.footprint)
     labels = np.zeros(bad.shape, np.int32)
-    order = sorted(range(len(objects)), key=lambda i: -objects[i].radius)
-    for i in order:
-        found = objects[i]
-        part = probability[found.box]
-        np.maximum(part, found.probability, out=part, where=found.mask)
-        labels[found.box][found.mask] = i + 1
+    # Of objects that overlap, the smaller one is on top.
+    for i in sorted(range(len(shadows)), key=lambda i: -shadows[i].radius):
+        labels[shadows[i].box][shadows[i].footprint] = i + 1
     probability[bad] = 0
     labels[bad] = 0
-    return DustDetection(labels > 0, probability, make_catalogue(objects), labels)
+    return DustDetection(labels > 0, probability, make_catalogue(shadows), labels)
