@@ -37,8 +37,9 @@ Way = Literal['compiled', 'network', 'sorted', 'halved']
 # The blocks of plain NumPy are larger than the cache would like: calls have to
 # be long, or threads spend their time waiting for the interpreter's lock.
 _LARGE = 3
-# Up to this many frames integers of one or two bytes are sorted, in one thread
-# by a network, whose calls are too short for more (measured).
+# Up to this many frames short integers go through a sorting network if there
+# is one thread (its calls are too short for more); in several threads those of
+# two bytes are sorted up to this many (measured).
 _NETWORK_LIMIT = 64
 _SORT_LIMIT = 128
 
@@ -134,7 +135,7 @@ def _way(n: int, dtype: np.dtype, threads: int, *, compiled: bool) -> Way:
         return 'sorted'
     if threads == 1:
         return 'network' if n <= _NETWORK_LIMIT else 'halved'
-    return 'sorted' if n <= _SORT_LIMIT else 'halved'
+    return 'sorted' if dtype.itemsize == 2 and n <= _SORT_LIMIT else 'halved'
 
 
 def make_ranks(
