@@ -22,6 +22,7 @@ except ImportError:
 _NAMES = {
     'AstroflatError': 'astroflat._exceptions',
     'AstroflatWarning': 'astroflat._exceptions',
+    'DegenerateDithersError': 'astroflat._exceptions',
     'DegradationModel': 'astroflat.degradation.model',
     'FlatSolution': 'astroflat.solution',
     'correct_frames': 'astroflat.pipelines.apply',
@@ -45,6 +46,7 @@ _PACKAGES = (
     'neural',
     'pipelines',
     'quality',
+    'selfcal',
     'visualization',
 )
 

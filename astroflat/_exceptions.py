@@ -3,9 +3,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ['AstroflatError', 'AstroflatWarning', 'ImageFormatError', 'SERError']
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    'AstroflatError',
+    'AstroflatWarning',
+    'DegenerateDithersError',
+    'ImageFormatError',
+    'SERError',
+]
 
 
 class AstroflatWarning(AstropyUserWarning):
@@ -14,6 +25,24 @@ class AstroflatWarning(AstropyUserWarning):
 
 class AstroflatError(Exception):
     """Base class of the errors raised by astroflat."""
+
+
+class DegenerateDithersError(AstroflatError, ValueError):
+    """
+    The offsets between the frames cannot tell the flat from the sky.
+
+    Parameters
+    ----------
+    message : str
+        What is undetermined, and what helps.
+
+    modes : sequence of str, optional
+        The undetermined patterns in words.
+    """
+
+    def __init__(self, message: str, modes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.modes = tuple(modes)
 
 
 class ImageFormatError(AstroflatError, ValueError):

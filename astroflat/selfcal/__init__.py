@@ -1,0 +1,8 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Flats from the science frames: what stays with the detector is the flat."""
+
+from __future__ import annotations
+
+from astroflat._exceptions import DegenerateDithersError
+
+__all__ = ['DegenerateDithersError']
