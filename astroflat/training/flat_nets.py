@@ -125,7 +125,9 @@ class Attention(nn.Module):
             The same shape.
         """
         b, c, h, w = x.shape
-        mixed = self.mix(self.norm(x)).reshape(b, 3 * self.heads, c // self.heads, h * w)
+        mixed = self.mix(self.norm(x)).reshape(
+            b, 3 * self.heads, c // self.heads, h * w
+        )
         q, k, v = mixed.transpose(2, 3).chunk(3, dim=1)
         y = functional.scaled_dot_product_attention(q, k, v)
         y = self.out(y.transpose(2, 3).reshape(b, c, h, w))
@@ -210,7 +212,9 @@ class FieldsNet(nn.Module):
             nn.Linear(widths[-1], 64), nn.GELU(), nn.Linear(64, 2)
         )
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Predict the smooth fields.
 
