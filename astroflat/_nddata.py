@@ -209,6 +209,10 @@ class Frame:
             uncertainty = _convert(variance, 'var', kind)
         elif uncertainty is KEEP:
             uncertainty = self.uncertainty
+        if uncertainty is not None:
+            # The input's array must not be shared; a new one need not be copied.
+            shared = np.may_share_memory(uncertainty, self.uncertainty)
+            uncertainty = _CLASSES[kind](uncertainty, copy=shared)
         unit = self.unit if unit is KEEP else unit
         if unit is None and issubclass(cls, CCDData):
             unit = u.dimensionless_unscaled
@@ -217,7 +221,7 @@ class Frame:
             data,
             unit=unit,
             mask=self.mask if mask is KEEP else mask,
-            uncertainty=None if uncertainty is None else _CLASSES[kind](uncertainty),
+            uncertainty=uncertainty,
             wcs=copy.deepcopy(self.wcs),
             meta=copy.deepcopy(self.meta) if meta is KEEP else meta,
             psf=self.psf,

@@ -260,3 +260,17 @@ def test_input_is_untouched(data):
     frame = unpack(data)
     frame.repack(frame.data + 1, mask=np.ones(data.shape, bool))
     assert np.array_equal(before, data, equal_nan=data.dtype.kind == 'f')
+
+
+def test_uncertainty_is_copied_only_where_it_is_shared():
+    """The input's uncertainty is copied, a new one is not."""
+    array = np.ones((3, 4), 'f4')
+    ccd = CCDData(np.ones((3, 4), 'f4'), unit='')
+    ccd.uncertainty = VarianceUncertainty(array, copy=False)
+    frame = unpack(ccd)
+    new = np.full((3, 4), 2, 'f4')
+    for given in ({}, {'uncertainty': frame.uncertainty}, {'variance': array}):
+        kept = frame.repack(frame.data, **given).uncertainty.array
+        assert not np.shares_memory(kept, array)
+    result = frame.repack(frame.data, uncertainty=new).uncertainty.array
+    assert np.shares_memory(result, new)

@@ -2,9 +2,9 @@
 """
 The arithmetic of ``I = S * F + G`` on plain arrays, both ways.
 
-The image is worked through in bands of rows that fit the cache, on threads;
-the same band is computed by NumPy, or by numba when it is installed and the
-image is large enough to pay for its start. Both give the same bits.
+NumPy works through the image in bands of rows that fit the cache; numba, when
+it is installed and the image is large enough to pay for its start, through a
+few long pieces in a single pass. Both do so on threads and give the same bits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ __all__ = ['Field', 'correct_arrays', 'degrade_arrays']
 
 # Importing numba costs about half a second: what NumPy needs for 200 Mpx.
 _NUMBA_PIXELS = 100_000_000
-_BAND_BYTES = 2**18
+# Small enough for the cache, large enough that threads seldom wait for the GIL;
+# compiled code is called once for a piece.
+_BAND_BYTES = 2**20
+_PIECE_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,10 @@ class Field:
     mask: np.ndarray | None = None
     squared: bool = False
 
-    def band(self, rows: slice) -> Field:
-        """Return the rows of a band."""
+    def map(self, function: Callable) -> Field:
+        """Return the field with a function applied to its arrays."""
         parts = (self.value, self.uncertainty, self.mask)
-        return Field(*(_rows(a, rows) for a in parts), self.squared)
+        return Field(*(function(part) for part in parts), self.squared)
 
     def variance(self, factor: np.ndarray | None = None) -> np.ndarray | None:
         """Return the variance of the field times a factor."""
@@ -80,7 +83,7 @@ def correct_arrays(
     kind: str | None = None,
     min_value: float = 0.05,
     n_threads: int | None = None,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, int]:
     """
     Return ``(data - gradient) / flat`` with its uncertainty and mask.
 
@@ -108,31 +111,28 @@ def correct_arrays(
     -------
     result, uncertainty, mask : `~numpy.ndarray` or None
         New arrays. The mask is None if there was none and none is needed.
+
+    n_masked : int
+        The number of pixels that only the fields have masked.
     """
     out = np.empty(data.shape, data.dtype)
     out_unc = None if uncertainty is None else np.empty(data.shape, data.dtype)
     out_mask = np.empty(data.shape, bool)
-    divide = _divider(data, flat, gradient)
+    arrays = data, flat, gradient, mask, uncertainty, out, out_unc, out_mask
+    divide = _compiled(data, flat, gradient)
+    if divide is not None:
+        arrays = [_line(a) for a in arrays]
+    limit = data.dtype.type(min_value)
 
-    def work(rows: slice) -> bool:
+    def work(rows: slice) -> int:
         with np.errstate(all='ignore'):
-            divide(
-                data[rows],
-                flat.band(rows),
-                None if gradient is None else gradient.band(rows),
-                _rows(mask, rows),
-                _rows(uncertainty, rows),
-                kind,
-                data.dtype.type(min_value),
-                out[rows],
-                _rows(out_unc, rows),
-                out_mask[rows],
-            )
-        return bool(out_mask[rows].any())
+            parts = [_rows(a, rows) for a in arrays]
+            return (divide or _divide_band)(*parts, kind=kind, min_value=limit)
 
-    flagged = _run(work, data, n_threads)
-    needed = mask is not None or any(flagged)
-    return out, out_unc, out_mask if needed else None
+    size = _BAND_BYTES if divide is None else _PIECE_BYTES
+    n_masked = sum(_run(work, arrays[0], n_threads, size))
+    needed = mask is not None or n_masked > 0
+    return out, out_unc, out_mask if needed else None, n_masked
 
 
 def degrade_arrays(
@@ -148,14 +148,13 @@ def degrade_arrays(
     """
     Return ``data * flat + gradient`` with its uncertainty and mask.
 
-    Parameters and returns are those of `correct_arrays`.
+    Parameters and returns are those of `correct_arrays`, without the number.
     """
     out = np.empty(data.shape, data.dtype)
     out_unc = None if uncertainty is None else np.empty(data.shape, data.dtype)
 
     def work(rows: slice) -> None:
-        f, s = flat.band(rows), data[rows]
-        g = None if gradient is None else gradient.band(rows)
+        f, g, s = (_rows(a, rows) for a in (flat, gradient, data))
         with np.errstate(all='ignore'):
             np.multiply(s, f.value, out=out[rows])
             if g is not None:
@@ -166,28 +165,24 @@ def degrade_arrays(
                     None if g is None else g.variance(),
                 )
                 scale = np.abs(f.value)
-                _propagate(uncertainty[rows], kind, scale, extra, out_unc[rows])
+                _propagate(uncertainty[rows], kind, extra, out_unc[rows], scale=scale)
 
-    _run(work, data, n_threads)
+    _run(work, data, n_threads, _BAND_BYTES)
     masks = [mask, flat.mask, None if gradient is None else gradient.mask]
     return out, out_unc, _or(masks, data.shape)
 
 
-def _divider(
-    data: np.ndarray,
-    flat: Field,
-    gradient: Field | None,
-) -> Callable:
-    """Choose the implementation of a band."""
+def _compiled(data: np.ndarray, flat: Field, gradient: Field | None) -> Callable | None:
+    """Return the compiled function if there is one and it is worth it."""
     fields = [f for f in (flat, gradient) if f is not None]
     whole = all(np.shape(f.value) == data.shape for f in fields)
     started = 'numba' in sys.modules
     worth = started or data.size >= _NUMBA_PIXELS
     if whole and worth and importlib.util.find_spec('numba') is not None:
-        from astroflat.degradation._apply_numba import divide_band
+        from astroflat.degradation._apply_numba import divide_line
 
-        return divide_band
-    return _divide_band
+        return divide_line
+    return None
 
 
 def _divide_band(
@@ -196,54 +191,69 @@ def _divide_band(
     gradient: Field | None,
     mask: np.ndarray | None,
     uncertainty: np.ndarray | None,
-    kind: str | None,
-    min_value: np.floating,
     out: np.ndarray,
     out_unc: np.ndarray | None,
     out_mask: np.ndarray,
-) -> None:
-    """Correct a band of rows with NumPy."""
+    *,
+    kind: str | None,
+    min_value: np.floating,
+) -> int:
+    """Correct a band of rows with NumPy; return how many pixels it masks."""
     f = flat.value
     bad_flat = ~(f >= min_value)
     if flat.mask is not None:
         bad_flat = bad_flat | flat.mask
-    out_mask[...] = bad_flat
-    if mask is not None:
-        out_mask |= mask
-    if gradient is not None and gradient.mask is not None:
-        out_mask |= gradient.mask
     # A pixel that must not be divided is divided by one.
     divisor = np.where(bad_flat, data.dtype.type(1), f) if np.any(bad_flat) else f
+    n_masked = _join_masks(bad_flat, gradient, mask, out_mask)
     if gradient is None:
         np.divide(data, divisor, out=out)
     else:
         np.subtract(data, gradient.value, out=out)
         np.divide(out, divisor, out=out)
     if uncertainty is None:
-        return
+        return n_masked
     extra = _sum(
         flat.variance(out),
         None if gradient is None else gradient.variance(),
     )
-    _propagate(uncertainty, kind, 1 / divisor, extra, out_unc, divisor)
+    _propagate(uncertainty, kind, extra, out_unc, divisor=divisor)
+    return n_masked
+
+
+def _join_masks(
+    bad_flat: np.ndarray,
+    gradient: Field | None,
+    mask: np.ndarray | None,
+    out: np.ndarray,
+) -> int:
+    """Write the union of the masks; return how many pixels the fields add."""
+    out[...] = bad_flat
+    if gradient is not None and gradient.mask is not None:
+        out |= gradient.mask
+    if mask is None:
+        return int(np.count_nonzero(out))
+    out |= mask
+    return int(np.count_nonzero(out)) - int(np.count_nonzero(mask))
 
 
 def _propagate(
     uncertainty: np.ndarray,
     kind: str | None,
-    scale: np.ndarray,
     extra: np.ndarray | None,
     out: np.ndarray,
+    *,
+    scale: np.ndarray | None = None,
     divisor: np.ndarray | None = None,
 ) -> None:
     """
     Scale an uncertainty and add a variance, in its own kind.
 
-    With a ``divisor``, the sum is divided by it instead of multiplied by
-    ``scale``; ``extra`` is then inside the quotient.
+    With a ``divisor``, the sum is divided by it; ``extra`` is then inside the
+    quotient. With a ``scale``, ``extra`` is added to the product.
     """
     if kind == 'std':
-        _propagate_std(uncertainty, scale, extra, out, divisor)
+        _propagate_std(uncertainty, extra, out, scale, divisor)
         return
     variance = 1 / uncertainty if kind == 'ivar' else uncertainty
     if divisor is not None:
@@ -259,9 +269,9 @@ def _propagate(
 
 def _propagate_std(
     uncertainty: np.ndarray,
-    scale: np.ndarray,
     extra: np.ndarray | None,
     out: np.ndarray,
+    scale: np.ndarray | None,
     divisor: np.ndarray | None,
 ) -> None:
     """Do the same for standard deviations: no root where none is needed."""
@@ -277,10 +287,10 @@ def _propagate_std(
         np.sqrt(scaled * scaled + extra, out=out)
 
 
-def _run(work: Callable, data: np.ndarray, n_threads: int | None) -> list:
-    """Call a function for every band of rows, on threads."""
+def _run(work: Callable, data: np.ndarray, n_threads: int | None, size: int) -> list:
+    """Call a function for every band of about a size in bytes, on threads."""
     width = int(np.prod(data.shape[1:], dtype=int))
-    bands = row_chunks(data.shape[0], width, data.itemsize, _BAND_BYTES)
+    bands = row_chunks(data.shape[0], width, data.itemsize, size)
     threads = min(count_threads(n_threads), len(bands))
     if threads == 1:
         return [work(rows) for rows in bands]
@@ -289,10 +299,19 @@ def _run(work: Callable, data: np.ndarray, n_threads: int | None) -> list:
 
 
 def _rows(
-    array: np.ndarray | np.floating | None, rows: slice
-) -> np.ndarray | np.floating | None:
-    """Return the rows of an array; scalars and None stay what they are."""
+    array: np.ndarray | np.floating | Field | None, rows: slice
+) -> np.ndarray | np.floating | Field | None:
+    """Return the rows of an array or field; scalars and None stay as they are."""
+    if isinstance(array, Field):
+        return array.map(lambda part: _rows(part, rows))
     return array[rows] if isinstance(array, np.ndarray) and array.ndim else array
+
+
+def _line(array: np.ndarray | Field | None) -> np.ndarray | Field | None:
+    """Return a contiguous array or a field of such as one line, without a copy."""
+    if isinstance(array, Field):
+        return array.map(_line)
+    return None if array is None else array.reshape(-1)
 
 
 def _sum(*terms: np.ndarray | None) -> np.ndarray | None:

@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""One fused pass over a band of rows, compiled by numba."""
+"""One fused pass over the memory, compiled by numba."""
 
 from __future__ import annotations
 
@@ -11,96 +11,111 @@ from numba import njit
 if TYPE_CHECKING:
     from astroflat.degradation._apply import Field
 
-__all__ = ['divide_band']
-
-_KINDS = {None: 0, 'std': 1, 'var': 2, 'ivar': 3}
+__all__ = ['divide_line']
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
-def _fused(
+def _fused(  # noqa: C901 - every branch is decided at compile time
     data,
     flat,
-    flat_unc,
-    flat_squared,
+    flat_std,
+    flat_var,
     flat_mask,
     gradient,
-    gradient_unc,
-    gradient_squared,
+    gradient_std,
+    gradient_var,
     gradient_mask,
     mask,
-    uncertainty,
-    kind,
+    std,
+    var,
+    ivar,
     min_value,
     out,
     out_unc,
     out_mask,
 ):  # pragma: no cover - compiled
     # Arguments that are None are pruned at compile time, so that every
-    # combination is a loop of its own without tests inside.
+    # combination is a loop of its own without tests inside, and vectorised.
     one = out.dtype.type(1)
+    n_masked = 0
     for i in range(data.size):
         f = flat[i]
         bad = not (f >= min_value)
         if flat_mask is not None:
             bad |= flat_mask[i]
         f = one if bad else f
-        if mask is not None:
-            bad |= mask[i]
         if gradient_mask is not None:
             bad |= gradient_mask[i]
+        if mask is not None:
+            n_masked += bad & (not mask[i])
+            bad |= mask[i]
+        else:
+            n_masked += bad
         out_mask[i] = bad
         s = data[i]
         if gradient is not None:
             s -= gradient[i]
         s /= f
         out[i] = s
-        if uncertainty is not None:
-            known = flat_unc is not None or gradient_unc is not None
-            u = uncertainty[i]
-            extra = u - u
-            if flat_unc is not None:
-                t = flat_unc[i]
-                extra = s * s * (t if flat_squared else t * t)
-            if gradient_unc is not None:
-                t = gradient_unc[i]
-                t = t if gradient_squared else t * t
-                if flat_unc is not None:
-                    extra += t
-                else:
-                    extra = t
-            if kind == 1:
-                out_unc[i] = np.sqrt(u * u + extra) / f if known else u / f
-            else:
-                v = one / u if kind == 3 else u
-                v = (v + extra) / (f * f) if known else v / (f * f)
-                out_unc[i] = one / v if kind == 3 else v
+        # Without a field of known uncertainty no root and no sum is needed.
+        extra = s - s
+        known = False
+        if flat_std is not None:
+            extra = s * s * (flat_std[i] * flat_std[i])
+            known = True
+        if flat_var is not None:
+            extra = s * s * flat_var[i]
+            known = True
+        if gradient_std is not None:
+            t = gradient_std[i] * gradient_std[i]
+            extra = extra + t if known else t
+            known = True
+        if gradient_var is not None:
+            t = gradient_var[i]
+            extra = extra + t if known else t
+            known = True
+        if std is not None:
+            u = std[i]
+            out_unc[i] = np.sqrt(u * u + extra) / f if known else u / f
+        if var is not None:
+            v = var[i]
+            out_unc[i] = (v + extra) / (f * f) if known else v / (f * f)
+        if ivar is not None:
+            v = one / ivar[i]
+            v = (v + extra) / (f * f) if known else v / (f * f)
+            out_unc[i] = one / v
+    return n_masked
 
 
-def divide_band(
+def divide_line(
     data: np.ndarray,
     flat: Field,
     gradient: Field | None,
     mask: np.ndarray | None,
     uncertainty: np.ndarray | None,
-    kind: str | None,
-    min_value: np.floating,
     out: np.ndarray,
     out_unc: np.ndarray | None,
     out_mask: np.ndarray,
-) -> None:
+    *,
+    kind: str | None,
+    min_value: np.floating,
+) -> int:
     """
-    Correct a band of rows in one pass over the memory.
+    Correct a line of pixels in one pass over the memory.
 
     Parameters
     ----------
     data : `~numpy.ndarray`
-        The rows of the image.
+        The pixels, one-dimensional.
 
     flat, gradient : Field
-        The rows of the fields, in the shape of the data.
+        The fields of the same size.
 
     mask, uncertainty : `~numpy.ndarray` or None
-        The rows of the image's mask and uncertainty.
+        The mask and the uncertainty of the image.
+
+    out, out_unc, out_mask : `~numpy.ndarray`
+        Where the results are written.
 
     kind : {'std', 'var', 'ivar'} or None
         The kind of the uncertainty.
@@ -108,33 +123,29 @@ def divide_band(
     min_value : float
         The smallest flat that is divided by.
 
-    out, out_unc, out_mask : `~numpy.ndarray`
-        Where the results are written.
+    Returns
+    -------
+    n_masked : int
+        The number of pixels that only the fields have masked.
     """
-    _fused(
-        data.ravel(),
-        *_parts(flat, data.shape),
-        *_parts(gradient, data.shape),
-        _line(mask, data.shape),
-        _line(uncertainty, data.shape),
-        _KINDS[kind],
+    kinds = ('std', 'var', 'ivar')
+    return _fused(
+        data,
+        *_parts(flat),
+        *_parts(gradient),
+        mask,
+        *(uncertainty if kind == k else None for k in kinds),
         min_value,
-        out.reshape(-1),
-        None if out_unc is None else out_unc.reshape(-1),
-        out_mask.reshape(-1),
+        out,
+        out_unc,
+        out_mask,
     )
 
 
-def _parts(field: Field | None, shape: tuple[int, ...]) -> tuple:
-    """Return value, uncertainty, whether it is a variance, and mask."""
+def _parts(field: Field | None) -> tuple:
+    """Return value, standard deviation or variance, and mask."""
     if field is None:
-        return None, None, False, None
-    value, uncertainty, mask = (
-        _line(a, shape) for a in (field.value, field.uncertainty, field.mask)
-    )
-    return value, uncertainty, field.squared, mask
-
-
-def _line(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return an array as one line of the size of the data."""
-    return None if array is None else np.broadcast_to(array, shape).ravel()
+        return None, None, None, None
+    std = None if field.squared else field.uncertainty
+    var = field.uncertainty if field.squared else None
+    return field.value, std, var, field.mask

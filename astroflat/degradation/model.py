@@ -184,7 +184,7 @@ class DegradationModel:
             raise ValueError(msg)
         frame = unpack(data, ndim=(2, 3))
         flat, gradient = self.fields_for(frame)
-        out, unc, mask = correct_arrays(
+        out, unc, mask, n_masked = correct_arrays(
             frame.data,
             flat,
             gradient,
@@ -194,15 +194,13 @@ class DegradationModel:
             min_value=min_value,
             n_threads=n_threads,
         )
-        self._record(frame, flat, mask, add_keyword)
+        self._record(frame, flat, n_masked, add_keyword)
         return frame.repack(out, mask=mask, uncertainty=unc, meta=frame.meta)
 
     def _record(
-        self, frame: Frame, flat: Field, mask: np.ndarray | None, add_keyword: Any
+        self, frame: Frame, flat: Field, n_masked: int, add_keyword: Any
     ) -> None:
         """Say in the metadata what `correct` did."""
-        old = 0 if frame.mask is None else int(np.count_nonzero(frame.mask))
-        new = 0 if mask is None else int(np.count_nonzero(mask)) - old
         history = (
             'divided by the flat'
             if self.gradient is None
@@ -215,7 +213,7 @@ class DegradationModel:
             'correct',
             history=history,
             add_keyword=add_keyword,
-            AFNMASK=(new, 'pixels masked by the flat'),
+            AFNMASK=(n_masked, 'pixels masked by the flat'),
         )
 
     def fields_for(self, frame: Frame) -> tuple[Field, Field | None]:

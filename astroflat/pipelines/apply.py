@@ -192,12 +192,12 @@ class _Corrector:
             data = data - self.bias
         if self.fields is None:
             self.fields = self.model.fields_for(unpack(data, ndim=(2, 3)))
-        values, _, mask = correct_arrays(
+        values, _, _, n_masked = correct_arrays(
             data, *self.fields, min_value=self.min_value, n_threads=1
         )
         if self.bias is not None and self.restore:
             values = values + self.bias
-        return values, 0 if mask is None else int(np.count_nonzero(mask))
+        return values, n_masked
 
     def ccd(self, ccd: Any) -> Any:
         """Return a corrected CCDData."""

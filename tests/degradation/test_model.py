@@ -260,7 +260,7 @@ def test_threads(threads):
 def test_compiled_code_gives_the_same_bits(monkeypatch, kind, dtype):
     """Numba and NumPy agree to the bit in every combination."""
     pytest.importorskip('numba')
-    from astroflat.degradation._apply_numba import divide_band
+    from astroflat.degradation._apply_numba import divide_line
 
     flat, gradient = fields()
     plain = CCDData(gradient.data, unit='adu')
@@ -269,13 +269,15 @@ def test_compiled_code_gives_the_same_bits(monkeypatch, kind, dtype):
             model = af.DegradationModel(f, g)
             ccd = scene(dtype=dtype, kind=kind)
             results = []
-            for divide in (_apply._divide_band, divide_band):
-                monkeypatch.setattr(_apply, '_divider', lambda *_, d=divide: d)
+            for divide in (None, divide_line):
+                monkeypatch.setattr(_apply, '_compiled', lambda *_, d=divide: d)
                 results.append(model.correct(ccd))
             one, two = results
             assert one.data.tobytes() == two.data.tobytes()
             assert one.uncertainty.array.tobytes() == two.uncertainty.array.tobytes()
             assert np.array_equal(one.mask, two.mask)
+            assert one.meta['AFNMASK'] == two.meta['AFNMASK']
+            assert (one.meta['AFNMASK'] > 0) == (f.mask is not None)
 
 
 def test_flat_in_counts():
