@@ -269,8 +269,8 @@ def test_uncertainty_is_copied_only_where_it_is_shared():
     ccd.uncertainty = VarianceUncertainty(array, copy=False)
     frame = unpack(ccd)
     new = np.full((3, 4), 2, 'f4')
-    for given in ({}, {'uncertainty': frame.uncertainty}, {'variance': array}):
-        kept = frame.repack(frame.data, **given).uncertainty.array
+    for changes in ({}, {'uncertainty': frame.uncertainty}, {'variance': array}):
+        kept = frame.repack(frame.data, **changes).uncertainty.array
         assert not np.shares_memory(kept, array)
     result = frame.repack(frame.data, uncertainty=new).uncertainty.array
     assert np.shares_memory(result, new)
