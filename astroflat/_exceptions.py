@@ -45,6 +45,18 @@ class DegenerateDithersError(AstroflatError, ValueError):
         self.modes = tuple(modes)
 
 
+class ProviderFallbackWarning(AstroflatWarning):
+    """A GPU is there but cannot be used; the processor computes instead."""
+
+
+class ModelError(AstroflatError, ValueError):
+    """A network is not found, not intact, not of this kind, or was fed wrongly."""
+
+
+class DeviceError(AstroflatError, RuntimeError):
+    """The device that was asked for is not there or does not do what it should."""
+
+
 class ImageFormatError(AstroflatError, ValueError):
     """A file is not what its name says, is truncated or cannot be represented."""
 
