@@ -9,6 +9,7 @@ from astroflat.cli import _common as common
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 __all__ = ['add_arguments', 'run']
 
@@ -134,14 +135,15 @@ def _run_plain(args: argparse.Namespace) -> dict[str, Any]:
 def _write_fits(result: Any, stack: Any, args: argparse.Namespace) -> None:
     """Write the arrays in the layout of CCDData."""
     import numpy as np
-    from astropy.io import fits
 
     from astroflat._files import atomic_path
     from astroflat._provenance import record
+    from astroflat.io._fits_plain import PlainHeader, write_images
 
-    header = fits.Header()
     source = stack.header(0)
-    header.extend(source if isinstance(source, fits.Header) else {}, strip=True)
+    # Importing astropy.io.fits takes longer than the median of forty frames.
+    foreign = hasattr(source, 'cards')
+    header = source.copy(strip=True) if foreign else PlainHeader(source)
     header['BUNIT'] = str(stack.unit or 'adu')
     record(
         header,
@@ -149,17 +151,28 @@ def _write_fits(result: Any, stack: Any, args: argparse.Namespace) -> None:
         history=f'{args.method} of {len(stack)} frames',
         NCOMBINE=(len(stack), 'frames combined'),
     )
-    value = result.value
-    hdus = fits.HDUList([fits.PrimaryHDU(_planes_first(value), header)])
+    images = [(_planes_first(result.value), header)]
     empty = result.count == 0
     if empty.any():
-        hdus.append(fits.ImageHDU(_planes_first(empty).astype(np.uint8), name='MASK'))
+        cards = PlainHeader(EXTNAME='MASK')
+        images.append((_planes_first(empty).astype(np.uint8), cards))
     if result.sigma is not None:
-        sigma = fits.ImageHDU(_planes_first(result.sigma), name='UNCERT')
-        sigma.header['UTYPE'] = 'StdDevUncertainty'
-        hdus.append(sigma)
+        cards = PlainHeader(EXTNAME='UNCERT', UTYPE='StdDevUncertainty')
+        images.append((_planes_first(result.sigma), cards))
+    write = _write_hdus if foreign else write_images
     with atomic_path(args.output, overwrite=args.overwrite) as temporary:
-        hdus.writeto(temporary)
+        write(temporary, images)
+
+
+def _write_hdus(path: Path, images: list) -> None:
+    """Write images and headers of any kind."""
+    from astropy.io import fits
+
+    (first, header), *others = images
+    hdus = fits.HDUList([fits.PrimaryHDU(first, header)])
+    for array, cards in others:
+        hdus.append(fits.ImageHDU(array, fits.Header(cards)))
+    hdus.writeto(path)
 
 
 def _planes_first(array: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 
+import astroflat as af
 from astroflat.cli import main
 from astroflat.cli._common import beside, parse_bytes
 from astroflat.io import open_frames, write_ser
@@ -63,6 +64,38 @@ def test_median(video, tmp_path):
         frames = np.array([stack[i] for i in range(21)])
     assert np.array_equal(fits.getdata(out), np.median(frames, axis=0).astype('f4'))
     assert fits.getheader(out)['NCOMBINE'] == 21
+    ccd, flat = CCDData.read(out), af.median_flat(video)
+    assert np.array_equal(ccd.uncertainty.array, flat.uncertainty.array)
+    assert ccd.unit == flat.unit
+    assert ccd.header['BITDEPTH'] == flat.meta['BITDEPTH'] == 12
+
+
+def test_median_keeps_the_header(tmp_path):
+    """The cards of the first frame are kept, with their comments."""
+    names = [tmp_path / f'{i}.fits' for i in range(3)]
+    for i, name in enumerate(names):
+        header = fits.Header({'NUMBER': i})
+        header['OBJECT'] = ('M 57', 'what was seen')
+        fits.PrimaryHDU(np.full((8, 9), i, 'u2'), header).writeto(name)
+    out = tmp_path / 'median.fits'
+    assert run('median', *names, '-o', out, '-q') == 0
+    data, header = fits.getdata(out, header=True)
+    assert (data == 1).all()
+    assert (header['OBJECT'], header['NUMBER']) == ('M 57', 0)
+    assert header.comments['OBJECT'] == 'what was seen'
+    assert 'BZERO' not in header
+
+
+def test_median_of_a_video_needs_no_astropy_fits(video, tmp_path):
+    """What takes long to import is not imported."""
+    code = (
+        'import sys; from astroflat.cli import main; '
+        f'assert main(["median", {str(video)!r}, "-o", "m.fits", "-q"]) == 0; '
+        'print({"astropy.io.fits", "astropy.units", "numba"} & set(sys.modules))'
+    )
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout.strip() == b'set()', done.stdout
 
 
 def test_median_of_a_night(tmp_path):
