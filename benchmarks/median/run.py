@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ WARM_ONLY = (
     'numpy+sigma',
 )
 # These take minutes: once is enough.
-ONCE = ('ccdproc+bottleneck', 'ccdproc')
+ONCE = ('ccdproc+bottleneck', 'ccdproc', 'numpy.median')
 
 
 def watch(command, *, cwd=None, env=None):
@@ -131,7 +132,7 @@ def run_siril(frames, kind, threads, result):
         sequence = 'video' if kind == 'ser' else 'frame_'
         script = work / 'median.ssf'
         script.write_text(
-            f'requires 1.0.0\nsetcpu {threads}\n'
+            f'requires 1.0.0\nsetcpu {threads}\nsetext fits\n'
             f'stack {sequence} med -nonorm -out={result.stem}\nclose\n'
         )
         command = ['siril-cli', '-d', str(work), '-s', str(script)]
@@ -277,20 +278,40 @@ def choose(args):
 def cases(args, methods):
     """Yield what to run in which order: methods take turns within a round."""
     for n, side, dtype in QUICK if args.quick else FULL:
-        frames = FrameSet(n, side, dtype, args.folder / f'{n}_{side}_{dtype}')
+        name = f'{n}_{side}_{dtype}'
+        if args.sets and name not in args.sets:
+            continue
+        frames = FrameSet(n, side, dtype, args.folder / name)
         print(f'{frames.name}: making frames', flush=True)
         frames.make()
-        for kind in ('ser', 'fits'):
-            for cache in ('warm', 'cold'):
-                for turn in range(args.rounds):
-                    for method in methods:
-                        if method.startswith('ccdproc') and kind == 'ser':
-                            continue
-                        if cache == 'cold' and method in WARM_ONLY:
-                            continue
-                        if turn and method in ONCE:
-                            continue
-                        yield frames, kind, cache, turn, method
+        for kind, cache in product(args.kinds, args.caches):
+            for turn, method in product(range(args.rounds), methods):
+                if method.startswith('ccdproc') and kind == 'ser':
+                    continue
+                if cache == 'cold' and method in WARM_ONLY:
+                    continue
+                if turn and method in ONCE:
+                    continue
+                yield frames, kind, cache, turn, method
+
+
+def merge(old, new):
+    """
+    Return records with those of the same kind replaced by new ones.
+
+    Parameters
+    ----------
+    old, new : list of dict
+        The records.
+
+    Returns
+    -------
+    records : list of dict
+        All of them.
+    """
+    keys = ('frames', 'kind', 'cache', 'method')
+    replaced = {tuple(r[k] for k in keys) for r in new}
+    return [r for r in old if tuple(r[k] for k in keys) not in replaced] + new
 
 
 def main():
@@ -302,6 +323,10 @@ def main():
     parser.add_argument('--folder', type=Path, help='where the frames are kept')
     parser.add_argument('--output', type=Path, default=Path('median-benchmark'))
     parser.add_argument('--methods', nargs='*', choices=METHODS)
+    names = [f'{n}_{side}_{dtype}' for n, side, dtype in (*FULL, *QUICK)]
+    parser.add_argument('--sets', nargs='*', choices=names)
+    parser.add_argument('--kinds', nargs='*', default=('ser', 'fits'))
+    parser.add_argument('--caches', nargs='*', default=('warm', 'cold'))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         args.folder = (args.folder or Path(temporary)).absolute()
@@ -332,8 +357,11 @@ def main():
         'numpy': np.__version__,
     }
     args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / 'results.json'
+    if path.exists():
+        records = merge(json.loads(path.read_text())['records'], records)
     document = {'machine': machine, 'records': records}
-    (args.output / 'results.json').write_text(json.dumps(document, indent=1))
+    path.write_text(json.dumps(document, indent=1) + '\n')
     write_table(document, args.output / 'table.rst')
     print((args.output / 'table.rst').read_text())
 
