@@ -1,0 +1,187 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the denoiser is trained for, and how it is judged on the way."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from astroflat.training._noise import Stabiliser
+
+__all__ = ['Validation', 'flux_errors', 'supervised_loss']
+
+_EDGES = (3.0, 5.0, 8.0, 14.0, 25.0, 60.0)
+
+
+def supervised_loss(
+    model: Any, batch: dict[str, torch.Tensor], *, flux: float = 0.3
+) -> dict[str, torch.Tensor]:
+    """
+    Return the error of the noise found, and of the fluxes of faint stars.
+
+    Parameters
+    ----------
+    model : callable
+        Network.
+    batch : dict
+        As `astroflat.training._denoise_data.make_batch`.
+    flux : float, optional
+        Weight of the error of the fluxes.
+
+    Returns
+    -------
+    dict of Tensor
+        ``loss`` and its terms ``pixels`` and ``flux``.
+
+    Notes
+    -----
+    The mean squared error alone makes faint stars fainter, since most dark
+    places have none. The second term is the squared mean error of the fluxes
+    of all stars of about the same true brightness, in standard deviations:
+    single stars may scatter, but not their mean.
+    """
+    found = model(batch['v']).float()
+    pixels = functional.huber_loss(found, batch['noise'], delta=4.0)
+    errors = flux_errors(found, batch)
+    bias = [
+        errors[(batch['snr'] >= low) & (batch['snr'] < high)]
+        for low, high in itertools.pairwise(_EDGES)
+    ]
+    squares = [e.clamp(-5.0, 5.0).mean() ** 2 for e in bias if len(e) > 4]
+    term = torch.stack(squares).mean() if squares else pixels.new_zeros(())
+    return {'loss': pixels + flux * term, 'pixels': pixels, 'flux': term}
+
+
+def flux_errors(found: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """
+    Return the errors of the fluxes of the added stars.
+
+    Parameters
+    ----------
+    found : Tensor
+        Noise found by a network.
+    batch : dict
+        As `astroflat.training._denoise_data.make_batch`.
+
+    Returns
+    -------
+    Tensor
+        Error of a fit of the profile in standard deviations of a fit to the
+        noisy image, ``(n, k)``.
+    """
+    readnoise = batch['readnoise']
+    clean, truth = (
+        Stabiliser.inverse(values / batch['scale'], readnoise)[:, 0]
+        for values in (batch['z'] - found, batch['truth'])
+    )
+    sums, squares = (
+        torch.einsum(
+            'nyx,nky,nkx->nk', image, batch['rows'] ** p, batch['columns'] ** p
+        )
+        for image, p in (
+            (clean - truth, 1),
+            (truth.clamp(min=0.0) + readnoise[:, 0] ** 2, 2),
+        )
+    )
+    return sums / torch.sqrt(squares.clamp(min=1e-12))
+
+
+@dataclass
+class Validation:
+    """
+    Judges a network on squares that it is not trained on.
+
+    Parameters
+    ----------
+    batch : dict
+        Squares with truth.
+    say : callable, optional
+        Takes one line of text.
+
+    Notes
+    -----
+    PSNR in decibels, after the transform relative to 100 standard deviations
+    and in electrons relative to the range from the 0.5th to the 99.5th
+    percentile of the truth, in the mean over the squares. The Gaussian is the
+    best of seven widths for each square.
+    """
+
+    batch: dict[str, torch.Tensor]
+    say: Any = None
+    reference: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Measure what the noisy squares and the best Gaussian give."""
+        from scipy.ndimage import gaussian_filter
+
+        z = self.batch['z'][:, 0].cpu().numpy()
+        tries = [
+            [gaussian_filter(image, sigma) for image in z]
+            for sigma in (0.4, 0.6, 0.8, 1.1, 1.5, 2.2, 3.3)
+        ]
+        smooth = [
+            self._scores(
+                torch.from_numpy(np.stack(t)).to(self.batch['z'].device)[:, None]
+            )
+            for t in tries
+        ]
+        self.reference = {
+            f'{name}_{where}': float(value)
+            for where, k in (('sigma', 0), ('linear', 1))
+            for name, value in (
+                ('noisy', self._scores(self.batch['z'])[k].mean()),
+                ('gauss', torch.stack([s[k] for s in smooth]).max(0).values.mean()),
+            )
+        }
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        """
+        Judge.
+
+        Parameters
+        ----------
+        model : `torch.nn.Module`
+            Network.
+
+        Returns
+        -------
+        dict of float
+            Numbers for the table.
+        """
+        model.eval()
+        with torch.no_grad():
+            found = torch.cat([model(v).float() for v in self.batch['v'].split(8)])
+            errors = flux_errors(found, self.batch)
+        ours = self._scores(self.batch['z'] - found)
+        row = {
+            'psnr_sigma': float(ours[0].mean()),
+            'psnr_linear': float(ours[1].mean()),
+        }
+        row |= self.reference
+        for low, high in ((4.0, 6.0), (6.0, 12.0), (12.0, 60.0)):
+            chosen = (self.batch['snr'] >= low) & (self.batch['snr'] < high)
+            # Relative to the flux: an error of one at a ratio of five is 20 %.
+            bias = (errors[chosen] / self.batch['snr'][chosen]).mean()
+            row[f'flux_bias_{low:.0f}'] = 100.0 * float(bias)
+        if self.say:
+            self.say('  '.join(f'{key} {value:.2f}' for key, value in row.items()))
+        return row
+
+    def _scores(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """PSNR after the transform and in electrons, for each square."""
+        truth, readnoise = self.batch['truth'], self.batch['readnoise']
+        error = (values - truth).square().flatten(1).mean(1)
+        scale = self.batch['scale']
+        clean, true = (
+            Stabiliser.inverse(x / scale, readnoise).flatten(1) for x in (values, truth)
+        )
+        ends = torch.tensor([0.005, 0.995], device=true.device)
+        low, high = torch.quantile(true, ends, dim=1)
+        linear = (clean - true).square().mean(1)
+        peak = (high - low).clamp(min=1e-3)
+        return 10.0 * torch.log10(1e4 / error), 10.0 * torch.log10(peak**2 / linear)
