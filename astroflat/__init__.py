@@ -36,6 +36,7 @@ _NAMES = {
     'median_flat': 'astroflat.combine',
     'open_frames': 'astroflat.io',
     'read_image': 'astroflat.io',
+    'repair_flat': 'astroflat.selfcal',
     'synthetic_flat': 'astroflat.dust',
     'write_flat': 'astroflat.io',
 }

@@ -4,5 +4,6 @@
 from __future__ import annotations
 
 from astroflat._exceptions import DegenerateDithersError
+from astroflat.selfcal.repair import RepairOptions, repair_flat
 
-__all__ = ['DegenerateDithersError']
+__all__ = ['DegenerateDithersError', 'RepairOptions', 'repair_flat']
