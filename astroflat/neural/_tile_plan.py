@@ -14,7 +14,28 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ['AxisPlan', 'TilePlan', 'as_scale', 'plan_tiles', 'round_up']
+__all__ = ['AxisPlan', 'TilePlan', 'as_scale', 'check_counts', 'plan_tiles', 'round_up']
+
+
+def check_counts(**counts: float) -> None:
+    """
+    Raise if something that is counted is not a whole number.
+
+    Parameters
+    ----------
+    **counts
+        Numbers by name: a ``halo`` may be 0, all others are at least 1.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    for name, value in counts.items():
+        least = 0 if name == 'halo' else 1
+        if value != int(value) or value < least:
+            msg = f'{name}={value!r}; it must be an integer of at least {least}'
+            raise ValueError(msg)
 
 
 def round_up(value: float, multiple: int) -> int:
@@ -151,10 +172,11 @@ class AxisPlan:
         for i, start in enumerate(starts):
             x = np.arange(n) + 0.5
             tent = np.ones(n)
-            if i:
-                tent = np.minimum(tent, x / (starts[i - 1] + n - start))
-            if i + 1 < len(starts):
-                tent = np.minimum(tent, x[::-1] / (start + n - starts[i + 1]))
+            # Tiles that only touch have nothing to blend.
+            if i and (shared := starts[i - 1] + n - start):
+                tent = np.minimum(tent, x / shared)
+            if i + 1 < len(starts) and (shared := start + n - starts[i + 1]):
+                tent = np.minimum(tent, x[::-1] / shared)
             tents.append(tent)
             sums[start : start + n] += tent
         return [t / sums[s : s + n] for t, s in zip(tents, starts, strict=True)]
@@ -224,14 +246,7 @@ def plan_tiles(
     ValueError
         If a number is out of range.
     """
-    for name, value, least in (
-        ('tile', tile, 1),
-        ('halo', halo, 0),
-        ('multiple', multiple, 1),
-    ):
-        if value != int(value) or value < least:
-            msg = f'{name}={value!r}; it must be an integer of at least {least}'
-            raise ValueError(msg)
+    check_counts(tile=tile, halo=halo, multiple=multiple)
     if min(shape[-2:]) < 1:
         msg = f'a frame of the shape {tuple(shape)} has no pixels'
         raise ValueError(msg)

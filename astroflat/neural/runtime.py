@@ -407,6 +407,10 @@ def _options(onnxruntime: Any, n_threads: int) -> Any:
     # plan the peak is a quarter lower, at the same speed.
     options.enable_mem_pattern = False
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    # A network that wants weights from other files looks where none can be.
+    options.add_session_config_entry(
+        'session.model_external_initializers_file_folder_path', os.devnull
+    )
     return options
 
 
@@ -440,6 +444,8 @@ def _explain_load(name: str, error: Exception) -> str:
     }
     if 'No graph was found' in text:
         kind = 'InvalidProtobuf'
+    if os.devnull in text or 'xternal data' in text:
+        return f'{name}: weights in another file; take them in with embed_card'
     reason = reasons.get(kind, 'ONNX Runtime cannot load it')
     return f'{name}: {reason} ({text})'
 

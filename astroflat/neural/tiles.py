@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.neural._tile_plan import as_scale, plan_tiles, round_up
+from astroflat.neural._tile_plan import as_scale, check_counts, plan_tiles, round_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,9 +121,7 @@ def apply_tiled(
     if array.ndim != 3:
         msg = f'array has the shape {array.shape}; it must be (channels, rows, columns)'
         raise ValueError(msg)
-    if batch != int(batch) or batch < 1:
-        msg = f'batch={batch!r}; it must be an integer of at least 1'
-        raise ValueError(msg)
+    check_counts(batch=batch)
     tile = choose_tile(halo=halo, multiple=multiple) if tile is None else tile
     plan = plan_tiles(array.shape, tile=tile, halo=halo, multiple=multiple)
     scale = as_scale(scale, multiple)
@@ -292,6 +290,7 @@ def choose_tile(
     >>> choose_tile(halo=64, multiple=16)
     896
     """
+    check_counts(halo=halo, multiple=multiple)
     if not cost > 1:
         msg = f'cost={cost!r}; halos always cost something: give more than 1'
         raise ValueError(msg)

@@ -122,7 +122,7 @@ def test_no_memory(make_net, monkeypatch):
         raise RuntimeError(msg)
 
     monkeypatch.setattr(session, '_session', SimpleNamespace(run=run))
-    with pytest.raises(ModelError, match='not enough memory .* smaller tiles'):
+    with pytest.raises(ModelError, match=r'not enough memory .* smaller tiles'):
         session.run(IMAGE)
 
 
@@ -223,7 +223,7 @@ def state(monkeypatch):
 def test_no_gpu(make_net, state):
     """'cuda' raises where there is no GPU, 'auto' and 'cpu' do not care."""
     state('absent', 'no GPU at all')
-    with pytest.raises(DeviceError, match="device='cuda' .* no GPU at all; or use"):
+    with pytest.raises(DeviceError, match='no GPU at all; or use'):
         Session(make_net(), device='cuda')
     assert Session(make_net(), device='auto').device == 'cpu'
     assert Session(make_net(), device='cpu').device == 'cpu'
@@ -293,10 +293,10 @@ class Driver:
     def __init__(self, status, count):
         self.status, self.count = status, count
 
-    def cuInit(self, flags):
+    def cuInit(self, flags):  # noqa: D102, N802
         return self.status
 
-    def cuDeviceGetCount(self, pointer):
+    def cuDeviceGetCount(self, pointer):  # noqa: D102, N802
         pointer._obj.value = self.count
         return self.status
 
@@ -428,7 +428,7 @@ def test_parity_sees_differences(make_net, monkeypatch):
     data = make_net()
     found = check_parity(data, 'cpu', inputs={'x': IMAGE}, tolerance=None)
     assert found['y'] == pytest.approx(0.01, rel=1e-3)
-    with pytest.raises(DeviceError, match='0.01 of its peak'):
+    with pytest.raises(DeviceError, match=r'0\.01 of its peak'):
         check_parity(data, 'cpu')
 
 
