@@ -91,7 +91,32 @@ def _installation() -> dict[str, Any]:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = 'not installed'
-    return facts
+    return facts | {'devices': _devices(), 'models': _models()}
+
+
+def _devices() -> str:
+    """Return what networks run on, and why not on a GPU."""
+    from astroflat.neural import available_devices
+    from astroflat.neural._devices import cuda_state
+
+    try:
+        devices = ', '.join(available_devices())
+    except ImportError as error:
+        return f'none ({error})'
+    reason = cuda_state().reason
+    return f'{devices} ({reason})' if reason else devices
+
+
+def _models() -> str:
+    """Return the networks that are installed."""
+    from astroflat.neural import list_models
+
+    table = list_models()
+    rows = [
+        f'{row["name"]} {row["version"]} ({row["task"]}, {row["size"]:.1f} MB)'
+        for row in table
+    ]
+    return ', '.join(rows) or 'none'
 
 
 def _describe(path: str) -> dict[str, Any]:

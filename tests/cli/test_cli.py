@@ -183,6 +183,18 @@ def test_info(video, capsys):
     assert 'onnxruntime' in capsys.readouterr().out
 
 
+def test_info_of_networks(capsys):
+    """Info names the devices and the networks."""
+    assert run('info', '--json') == 0
+    out, err = capsys.readouterr()
+    facts = json.loads(out)
+    names = list(af.list_models()['name'])
+    assert 'cpu' in facts['devices'].split(' (')[0].split(', ')
+    assert all(name in facts['models'] for name in names)
+    assert names or facts['models'] == 'none'
+    assert err == ''
+
+
 @pytest.mark.parametrize(
     ('text', 'size'), [('256M', 256e6), ('2g', 2e9), ('1000', 1000), ('1.5k', 1500)]
 )
