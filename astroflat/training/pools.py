@@ -272,7 +272,9 @@ def _work(
     seed: tuple[int, int],
 ) -> None:
     """Make batches until the process is stopped."""
-    os.environ['OMP_NUM_THREADS'] = '1'
+    if hasattr(os, 'nice'):
+        # The process that keeps the device busy goes first.
+        os.nice(10)
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     shares = np.array([share for _, share in producers], dtype=float)
