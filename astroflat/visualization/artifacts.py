@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ['plot_artifacts']
 
+# Electrons of the sky in a pixel.
+_LEVEL = 1000.0
+_DRAWS = 5
+
 
 def plot_artifacts(
     shape: tuple[int, int] = (300, 400),
@@ -49,13 +53,22 @@ def plot_artifacts(
     from astroflat.degradation.sampler import FieldKind
 
     rng = np.random.default_rng(rng)
-    scene = make_scene(shape, kind='starfield', rng=rng, level=1000.0)
+    scene = make_scene(shape, kind='starfield', rng=rng, level=_LEVEL)
     figures = {}
     for kind in (*get_args(FieldKind), 'all'):
         kinds = None if kind == 'all' else [kind]
-        fields = sample_fields(shape, difficulty=difficulty, rng=rng, kinds=kinds)
-        figures[kind] = _draw(kind, fields, scene, rng)
+        # Some draws of a kind are hardly seen: show the strongest of a few.
+        draws = [
+            sample_fields(shape, difficulty=difficulty, rng=rng, kinds=kinds)
+            for _ in range(_DRAWS)
+        ]
+        figures[kind] = _draw(kind, max(draws, key=_spread), scene, rng)
     return figures
+
+
+def _spread(fields: Any) -> float:
+    """Return how much the fields change over the frame."""
+    return float(np.ptp(fields.flat) + np.ptp(fields.gradient))
 
 
 def _draw(
@@ -65,14 +78,21 @@ def _draw(
     from astroflat.degradation import expose
     from astroflat.visualization.figures import plot_comparison
 
-    gradient = (1000.0 * fields.gradient).astype(np.float32)
+    gradient = (_LEVEL * fields.gradient).astype(np.float32)
     multiplied = not np.allclose(fields.flat, 1)
-    images = [('flat', fields.flat, 'flat')] if multiplied else []
+    images = [(_range('flat', fields.flat), fields.flat, 'flat')] if multiplied else []
     if np.any(gradient):
-        images.append(('gradient', gradient, 'gradient'))
+        images.append((_range('gradient', gradient, 'e-'), gradient, 'gradient'))
     seen = expose(scene, camera='ccd', flat=fields.flat, gradient=gradient, rng=rng)
+    # On one scale, that of the last image: how visible it is, is what it shows.
     images += [
         ('sky', expose(scene, camera='ccd', rng=rng), 'sky'),
-        ('sky as the camera sees it', seen, 'seen'),
+        ('sky as the camera sees it', seen, 'sky'),
     ]
     return plot_comparison([(kind, images)])
+
+
+def _range(name: str, field: np.ndarray, unit: str = '') -> str:
+    """Return a title with the values that a field takes."""
+    low, high = float(field.min()), float(field.max())
+    return f'{name}, {low:.3g} to {high:.3g} {unit}'.rstrip()
