@@ -14,8 +14,11 @@ from typing import Any
 
 # Public name -> module.
 _NAMES = {
+    'DeviceError': 'runtime',
     'Model': 'models',
     'ModelCard': 'cards',
+    'ModelError': 'runtime',
+    'ProviderFallbackWarning': 'runtime',
     'Session': 'runtime',
     'apply_tiled': 'tiles',
     'available_devices': 'runtime',

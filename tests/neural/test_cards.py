@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import astroflat as af
-from astroflat._exceptions import ModelError
 from astroflat.neural import (
     Model,
     ModelCard,
+    ModelError,
     Session,
     embed_card,
     find_model,

@@ -16,9 +16,11 @@ import pytest
 from scipy import signal
 
 from astroflat import AstroflatError
-from astroflat._exceptions import DeviceError, ModelError, ProviderFallbackWarning
 from astroflat.neural import (
+    DeviceError,
     ModelCard,
+    ModelError,
+    ProviderFallbackWarning,
     Session,
     _devices,
     check_parity,
