@@ -48,13 +48,18 @@ def supervised_loss(
     found = model(batch['v']).float()
     pixels = functional.huber_loss(found, batch['noise'], delta=4.0)
     errors = flux_errors(found, batch)
-    bias = [
-        errors[(batch['snr'] >= low) & (batch['snr'] < high)]
+    squares = [
+        _mean(errors.clamp(-5.0, 5.0), (batch['snr'] >= low) & (batch['snr'] < high))
+        ** 2
         for low, high in itertools.pairwise(_EDGES)
     ]
-    squares = [e.clamp(-5.0, 5.0).mean() ** 2 for e in bias if len(e) > 4]
-    term = torch.stack(squares).mean() if squares else pixels.new_zeros(())
+    term = torch.stack(squares).mean()
     return {'loss': pixels + flux * term, 'pixels': pixels, 'flux': term}
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of the chosen values, 0 of none, without waiting for the device."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def flux_errors(found: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -74,21 +79,24 @@ def flux_errors(found: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Te
         Error of a fit of the profile in standard deviations of a fit to the
         noisy image, ``(n, k)``.
     """
-    readnoise = batch['readnoise']
-    clean, truth = (
-        Stabiliser.inverse(values / batch['scale'], readnoise)[:, 0]
-        for values in (batch['z'] - found, batch['truth'])
-    )
-    sums, squares = (
-        torch.einsum(
-            'nyx,nky,nkx->nk', image, batch['rows'] ** p, batch['columns'] ** p
+    readnoise, kind = batch['readnoise'], found.device.type
+    # Sums of fluxes want all the digits.
+    with torch.autocast(kind, enabled=False):
+        clean, truth = (
+            Stabiliser.inverse(values / batch['scale'], readnoise)[:, 0]
+            for values in (batch['z'] - found.float(), batch['truth'])
         )
-        for image, p in (
-            (clean - truth, 1),
-            (truth.clamp(min=0.0) + readnoise[:, 0] ** 2, 2),
-        )
-    )
-    return sums / torch.sqrt(squares.clamp(min=1e-12))
+        variance = truth.clamp(min=0.0) + readnoise[:, 0] ** 2
+        errors = _weighted(clean - truth, batch, 1)
+        return errors / _weighted(variance, batch, 2).clamp(min=1e-12).sqrt()
+
+
+def _weighted(
+    images: torch.Tensor, batch: dict[str, torch.Tensor], power: int
+) -> torch.Tensor:
+    """Sum images under a power of the profile of each star."""
+    profiles = batch['rows'] ** power, batch['columns'] ** power
+    return torch.einsum('nyx,nky,nkx->nk', images, *profiles)
 
 
 @dataclass

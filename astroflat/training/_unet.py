@@ -86,6 +86,8 @@ class DenoiseNet(nn.Module):
     top_skip : bool, optional
         Hand features over at full resolution. Without it (N2V2) no pixel finds
         a short way to itself, as blind-spot training wants.
+    blur : bool, optional
+        Blur with a binomial before halving, instead of the mean of four pixels.
     largest : float, optional
         Most that a pixel is ever changed, in standard deviations.
     reach : float, optional
@@ -110,6 +112,7 @@ class DenoiseNet(nn.Module):
         *,
         blocks: tuple[int, ...] = (1, 1, 1, 1),
         top_skip: bool = True,
+        blur: bool = False,
         largest: float = 12.0,
         reach: float = 200.0,
     ) -> None:
@@ -121,11 +124,9 @@ class DenoiseNet(nn.Module):
         self.up = nn.ModuleList()
         for level, (width, below) in enumerate(itertools.pairwise(widths)):
             self.down.append(_blocks(width, blocks[level]))
-            self.down.append(
-                nn.Sequential(
-                    BlurPool(width), nn.Conv2d(width, below, 3, padding=1, bias=False)
-                )
-            )
+            pool = BlurPool(width) if blur else nn.AvgPool2d(2)
+            convolution = nn.Conv2d(width, below, 3, padding=1, bias=False)
+            self.down.append(nn.Sequential(pool, convolution))
             self.up.insert(0, nn.Conv2d(below, width, 3, padding=1, bias=False))
             self.up.insert(1, _blocks(width, max(1, blocks[level] - 1)))
         self.bottom = _blocks(widths[-1], blocks[-1])
@@ -135,6 +136,7 @@ class DenoiseNet(nn.Module):
             'widths': list(widths),
             'blocks': list(blocks),
             'top_skip': top_skip,
+            'blur': blur,
             'largest': largest,
             'reach': reach,
         }

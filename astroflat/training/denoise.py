@@ -23,11 +23,11 @@ def train(
     seconds: float | None = None,
     steps: int = 200_000,
     device: str = 'cpu',
-    count: int = 64,
+    count: int = 96,
     size: int = 128,
     pool: int = 3072,
     workers: int | None = None,
-    rate: float = 1e-3,
+    rate: float = 1.5e-3,
     compile: bool = False,  # noqa: A002
     seed: int = 0,
     say: Any = None,
@@ -172,11 +172,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--seconds', type=float)
     parser.add_argument('--steps', type=int, default=200_000)
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    parser.add_argument('--count', type=int, default=64, help='squares in a batch')
+    parser.add_argument('--count', type=int, default=96, help='squares in a batch')
     parser.add_argument('--size', type=int, default=128, help='side of a square')
     parser.add_argument('--pool', type=int, default=3072, help='scenes to hold')
     parser.add_argument('--workers', type=int, help='processes that draw scenes')
-    parser.add_argument('--rate', type=float, default=1e-3)
+    parser.add_argument('--rate', type=float, default=1.5e-3)
     parser.add_argument('--compile', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
 
