@@ -12,13 +12,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Public name -> module.
+# Public name -> module, relative to this package.
 _NAMES = {
-    'DeviceError': 'runtime',
+    'DeviceError': '._exceptions',
     'Model': 'models',
     'ModelCard': 'cards',
-    'ModelError': 'runtime',
-    'ProviderFallbackWarning': 'runtime',
+    'ModelError': '._exceptions',
+    'ProviderFallbackWarning': '._exceptions',
     'Session': 'runtime',
     'apply_tiled': 'tiles',
     'available_devices': 'runtime',
@@ -44,7 +44,8 @@ def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         msg = f'module {__name__!r} has no attribute {name!r}'
         raise AttributeError(msg)
-    value = getattr(importlib.import_module(f'{__name__}.{_NAMES[name]}'), name)
+    module = importlib.import_module(f'.{_NAMES[name]}', __name__)
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from astroflat._exceptions import ModelError
+from astroflat.neural._embed import KEY, embed_card
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from pathlib import Path
 
     from astroflat.neural.models import Content, Model
 
@@ -25,7 +25,6 @@ __all__ = [
     'read_card',
 ]
 
-_KEY = 'astroflat'
 _FORMAT = 1
 # A card is text for people and a few numbers.
 _LONGEST = 2**20
@@ -241,7 +240,7 @@ def card_of_metadata(metadata: Mapping[str, str]) -> ModelCard | None:
     card : `ModelCard` or None
         None if the file has none: it was not made for astroflat.
     """
-    text = metadata.get(_KEY)
+    text = metadata.get(KEY)
     return None if text is None else ModelCard.from_json(text)
 
 
@@ -301,7 +300,7 @@ def card_of_content(content: Content) -> ModelCard:
     ModelError
         If it is not an ONNX file, is truncated, or has no card.
     """
-    from astroflat.neural.runtime import read_metadata
+    from astroflat.neural._backend import read_metadata
 
     card = card_of_metadata(read_metadata(content.data, content.name))
     if card is None:
@@ -311,94 +310,3 @@ def card_of_content(content: Content) -> ModelCard:
         )
         raise ModelError(msg)
     return card
-
-
-def embed_card(
-    path: str | os.PathLike,
-    card: ModelCard,
-    *,
-    output: str | os.PathLike | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """
-    Write a card into an ONNX file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The ONNX file. Weights in files beside it are taken in.
-
-    card : `ModelCard`
-        The card; it replaces one that is there.
-
-    output : str or path-like, optional
-        The file to write. By default, ``path`` itself is replaced.
-
-    overwrite : bool, optional
-        Whether an existing ``output`` may be replaced.
-
-    Returns
-    -------
-    output : `pathlib.Path`
-        The file that was written, under a temporary name first.
-
-    Raises
-    ------
-    ImportError
-        If the package ``onnx`` (extra ``train``) is not installed.
-
-    ModelError
-        If ``path`` is not an ONNX file.
-
-    FileExistsError
-        If ``output`` exists and ``overwrite`` is `False`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from onnx import TensorProto, helper, save  # doctest: +SKIP
-    >>> from astroflat.neural import ModelCard, embed_card, read_card
-    >>> axes = ['batch', 1, 'rows', 'columns']
-    >>> x, y = (
-    ...     helper.make_tensor_value_info(n, TensorProto.FLOAT, axes) for n in 'xy'
-    ... )  # doctest: +SKIP
-    >>> node = helper.make_node('Identity', ['x'], ['y'])  # doctest: +SKIP
-    >>> graph = helper.make_graph([node], 'same', [x], [y])  # doctest: +SKIP
-    >>> path = Path(tempfile.mkdtemp()) / 'same.onnx'
-    >>> save(helper.make_model(graph), path)  # doctest: +SKIP
-    >>> path = embed_card(path, ModelCard('same', 'none'))  # doctest: +SKIP
-    >>> read_card(path).task  # doctest: +SKIP
-    'none'
-    """
-    from pathlib import Path
-
-    from astroflat._files import atomic_path
-
-    onnx = _import_onnx()
-    path = Path(path)
-    in_place = output is None or Path(output) == path
-    text = card.to_json()
-    try:
-        proto = onnx.load(path)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        msg = f'{path.name}: not an ONNX file, or truncated ({error})'
-        raise ModelError(msg) from error
-    metadata = {item.key: item.value for item in proto.metadata_props}
-    onnx.helper.set_model_props(proto, metadata | {_KEY: text})
-    output = path if in_place else Path(output)
-    with atomic_path(output, overwrite=overwrite or in_place) as temporary:
-        onnx.save(proto, temporary)
-    return output
-
-
-def _import_onnx() -> Any:
-    """Import the package that writes ONNX files."""
-    try:
-        import onnx
-    except ImportError as error:
-        msg = "writing ONNX files needs onnx: pip install 'astroflat[train]'"
-        raise ImportError(msg) from error
-    return onnx

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from astroflat._exceptions import ModelError
+from astroflat.neural import _index
+from astroflat.neural._index import write_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from astropy.table import Table
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ['Model', 'find_model', 'list_models', 'load_model', 'write_index']
 
-_WEIGHTS = Path(__file__).parent / 'weights'
 # ONNX files end at 2 GB by design; a network for images is far smaller.
 _LARGEST = 2**30
 
@@ -195,7 +195,7 @@ def list_models() -> Table:
     """
     from astropy.table import Table
 
-    entries = _read_index(_WEIGHTS)
+    entries = _index.read_index(_index.WEIGHTS)
     columns: dict[str, list] = {
         'name': [e['name'] for e in entries],
         'task': [e['task'] for e in entries],
@@ -212,99 +212,9 @@ def list_models() -> Table:
     return table
 
 
-def write_index(
-    folder: str | os.PathLike | None = None,
-    *,
-    defaults: Mapping[str, str] | None = None,
-) -> Path:
-    """
-    Write the index of a folder of networks from the cards in the files.
-
-    Parameters
-    ----------
-    folder : str or path-like, optional
-        The folder; by default, the one that comes with astroflat.
-
-    defaults : mapping of str to str, optional
-        For each task the name of the network that 'default' means. A task with
-        a single network needs no entry.
-
-    Returns
-    -------
-    path : `pathlib.Path`
-        The file ``index.json`` that was written.
-
-    Raises
-    ------
-    ModelError
-        If a file has no card, if two have one name, or if a default is not
-        there.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from astroflat.neural import write_index
-    >>> write_index(tempfile.mkdtemp()).name
-    'index.json'
-    """
-    from astroflat._files import atomic_path
-
-    folder = _WEIGHTS if folder is None else Path(folder)
-    entries = [_entry(path) for path in sorted(folder.glob('*.onnx'))]
-    names = [entry['name'] for entry in entries]
-    if len(set(names)) != len(names):
-        msg = f'two networks in {folder.name!r} have the same name: {names}'
-        raise ModelError(msg)
-    _mark_defaults(entries, dict(defaults or {}))
-    text = json.dumps({'format': 1, 'models': entries}, indent=2)
-    with atomic_path(folder / 'index.json', overwrite=True) as temporary:
-        temporary.write_text(text + '\n', encoding='utf-8')
-    return folder / 'index.json'
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    """Return the entry of a file in the index."""
-    model = _from_file(path, None)
-    return {
-        'file': path.name,
-        'name': model.card.name,
-        'task': model.card.task,
-        'version': model.card.version,
-        'size': path.stat().st_size,
-        'sha256': model.sha256,
-        'licence': model.card.licence,
-        'trained_on': str(model.card.training.get('data', '')),
-        'default': False,
-    }
-
-
-def _mark_defaults(entries: list[dict[str, Any]], defaults: dict[str, str]) -> None:
-    """Mark the default of each task in the index, in place."""
-    for task in {entry['task'] for entry in entries} | set(defaults):
-        names = [entry['name'] for entry in entries if entry['task'] == task]
-        chosen = defaults.get(task, names[0] if len(names) == 1 else None)
-        if chosen not in names:
-            msg = f'task {task!r} needs a default; give one of {names} in defaults'
-            raise ModelError(msg)
-        for entry in entries:
-            entry['default'] |= entry['task'] == task and entry['name'] == chosen
-
-
-def _read_index(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of an index; none if there is no index."""
-    path = folder / 'index.json'
-    if not path.exists():
-        return []
-    index = json.loads(path.read_text(encoding='utf-8'))
-    if index.get('format') != 1:
-        msg = f'{path.name} is of another kind; install astroflat again'
-        raise ModelError(msg)
-    return index['models']
-
-
 def _shipped(name: str, task: str | Sequence[str] | None, sha256: str | None) -> Model:
     """Return a network that comes with astroflat."""
-    entries = _read_index(_WEIGHTS)
+    entries = _index.read_index(_index.WEIGHTS)
     if name == 'default':
         tasks = (task,) if isinstance(task, str) else tuple(task or ())
         fitting = [e for e in entries if e['default'] and e['task'] in tasks]
@@ -320,7 +230,7 @@ def _shipped(name: str, task: str | Sequence[str] | None, sha256: str | None) ->
     if sha256 not in {None, entry['sha256']}:
         msg = f'{name!r} has the SHA-256 {entry["sha256"]}, not {sha256}'
         raise ModelError(msg)
-    path = _WEIGHTS / entry['file']
+    path = _index.WEIGHTS / entry['file']
     if not path.is_file():
         msg = f'{entry["file"]} is missing here; install astroflat again'
         raise ModelError(msg)

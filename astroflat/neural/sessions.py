@@ -7,7 +7,8 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal
 
-from astroflat.neural.runtime import Session, check_device, check_threads
+from astroflat.neural._backend import check_device, check_threads
+from astroflat.neural.runtime import Session
 
 if TYPE_CHECKING:
     import os

@@ -21,6 +21,7 @@ from astroflat.neural import (
     ModelCard,
     ModelError,
     Session,
+    _index,
     embed_card,
     find_model,
     list_models,
@@ -317,7 +318,7 @@ def weights(monkeypatch, make_net, tmp_path):
     """Return a folder that takes the place of the one in the package."""
     folder = tmp_path / 'weights'
     folder.mkdir()
-    monkeypatch.setattr(models, '_WEIGHTS', folder)
+    monkeypatch.setattr(_index, 'WEIGHTS', folder)
     for name, task in (('a', 'denoise'), ('b', 'denoise'), ('c', 'restore')):
         card = ModelCard(name, task, version='1', training={'data': 'simulated'})
         (folder / f'{name}.onnx').write_bytes(make_net(card=card))

@@ -22,6 +22,7 @@ from astroflat.neural import (
     ModelError,
     ProviderFallbackWarning,
     Session,
+    _backend,
     _devices,
     check_parity,
     find_model,
@@ -163,7 +164,7 @@ def test_half_precision(make_net):
 def test_bound_is_the_same(make_net):
     """Bound to the memory of a device, a network gives the same."""
     session = Session(make_net(DEEP))
-    bound = runtime._run_bound(session._session, {'x': IMAGE}, ['y'], 'cpu')
+    bound = _backend.run_bound(session._session, {'x': IMAGE}, ['y'], 'cpu')
     np.testing.assert_array_equal(bound[0], session.run(IMAGE)['y'])
 
 
@@ -213,11 +214,11 @@ def test_quiet_without_gpu(make_net):
 @pytest.fixture
 def state(monkeypatch):
     """Return a function that pretends something about the GPU."""
-    monkeypatch.setattr(runtime, '_WARNED', set())
+    monkeypatch.setattr(_backend, '_WARNED', set())
 
     def pretend(kind, reason):
         value = _devices.CudaState(kind, reason)
-        monkeypatch.setattr(runtime, 'cuda_state', lambda: value)
+        monkeypatch.setattr(_backend, 'cuda_state', lambda: value)
 
     return pretend
 
