@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroflat._exceptions import DeviceError, ModelError, ProviderFallbackWarning
-from astroflat.neural._devices import cuda_state
+from astroflat.neural._devices import cuda_state, printed
 
 if TYPE_CHECKING:
     from astroflat.neural.runtime import Session
@@ -88,7 +90,39 @@ def check_threads(n_threads: int | None) -> int:
 def create_session(
     data: bytes, name: str, device: str, n_threads: int
 ) -> tuple[Any, str]:
-    """Return a session of ONNX Runtime and the device that it uses."""
+    """
+    Make a session of ONNX Runtime.
+
+    Parameters
+    ----------
+    data : bytes
+        The content of the file.
+
+    name : str
+        What to call it in messages.
+
+    device : {'auto', 'cpu', 'cuda'}
+        What the user asked for.
+
+    n_threads : int
+        The threads of one call.
+
+    Returns
+    -------
+    session : `onnxruntime.InferenceSession`
+        The session.
+
+    device : {'cpu', 'cuda'}
+        What it really uses.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be loaded.
+
+    DeviceError
+        If 'cuda' was asked for and is not used.
+    """
     from astroflat.neural.runtime import load_onnxruntime
 
     onnxruntime = load_onnxruntime()
@@ -99,22 +133,25 @@ def create_session(
     providers = [PROVIDERS['cpu']]
     if state is not None and state.kind == 'usable':
         providers.insert(0, (PROVIDERS['cuda'], _CUDA_OPTIONS))
+    options = _options(onnxruntime, n_threads)
     try:
-        session = onnxruntime.InferenceSession(
-            data, sess_options=_options(onnxruntime, n_threads), providers=providers
-        )
+        # A GPU that fails is printed; it belongs into our own message.
+        with printed() if len(providers) > 1 else nullcontext(io.StringIO()) as said:
+            session = onnxruntime.InferenceSession(data, options, providers)
     except Exception as error:
         raise ModelError(_explain_load(name, error)) from error
+    session.disable_fallback()
     used = 'cuda' if PROVIDERS['cuda'] in session.get_providers() else 'cpu'
-    _report_fallback(device, used, state)
+    _report_fallback(device, used, state, said.getvalue())
     return session, used
 
 
-def _report_fallback(device: str, used: str, state: Any) -> None:
+def _report_fallback(device: str, used: str, state: Any, said: str) -> None:
     """Warn or raise if there is a GPU that the session does not use."""
     if used == 'cuda' or state is None or state.kind == 'absent':
         return
-    reason = state.reason or 'ONNX Runtime could not start CUDA (see its messages)'
+    words = ' '.join(said.replace('*', ' ').split())[:300]
+    reason = state.reason or f'ONNX Runtime could not start CUDA {words}'.rstrip()
     if device == 'cuda':
         msg = f"device='cuda' cannot be used: {reason}; or use device='cpu'"
         raise DeviceError(msg)

@@ -14,9 +14,16 @@ import ctypes
 import functools
 import io
 import sys
-from typing import Any, NamedTuple
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ['CudaState', 'cuda_state', 'gpu_count']
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ['CudaState', 'cuda_state', 'gpu_count', 'printed']
+
+# Two threads that redirect the output at once would not restore it.
+_OUTPUT = threading.RLock()
 
 
 class CudaState(NamedTuple):
@@ -86,6 +93,20 @@ def _driver() -> Any:
         return None
 
 
+@contextlib.contextmanager
+def printed() -> Iterator[io.StringIO]:
+    """
+    Catch what Python code prints, by one thread at a time.
+
+    Yields
+    ------
+    text : `io.StringIO`
+        What was printed.
+    """
+    with _OUTPUT, contextlib.redirect_stdout(io.StringIO()) as text:
+        yield text
+
+
 def _preload(onnxruntime: Any) -> str:
     """Load the CUDA and cuDNN libraries, and say which ones are missing."""
     # They are found in the wheels of the extra "cuda" first, then in the system.
@@ -93,7 +114,7 @@ def _preload(onnxruntime: Any) -> str:
     preload = getattr(onnxruntime, 'preload_dlls', None)
     if preload is None:
         return ''
-    with contextlib.redirect_stdout(io.StringIO()) as text:
+    with printed() as text:
         preload()
     words = [line.split(':')[0] for line in text.getvalue().splitlines()]
     missing = [w.split()[-1] for w in words if w.startswith('Failed to load')]

@@ -259,6 +259,25 @@ def test_device_is_that_of_the_session(make_net, state):
     assert (session.device, session.provider) == ('cpu', 'CPUExecutionProvider')
 
 
+def test_failing_gpu(make_net, state, monkeypatch, capfd):
+    """What ONNX Runtime prints about a GPU that fails is in the warning."""
+    ort = load_onnxruntime()
+    real = ort.InferenceSession
+
+    def failing(data, options, providers):
+        if len(providers) > 1:
+            print('*** EP Error ***\nCUDA failure 35\nFalling back')
+        return real(data, options, providers[-1:])
+
+    state('usable', '')
+    monkeypatch.setattr(ort, 'InferenceSession', failing)
+    with pytest.warns(ProviderFallbackWarning, match='EP Error CUDA failure 35'):
+        assert Session(make_net()).device == 'cpu'
+    with pytest.raises(DeviceError, match='CUDA failure 35'):
+        Session(make_net(), device='cuda')
+    assert capfd.readouterr() == ('', '')
+
+
 @pytest.fixture
 def probe(monkeypatch):
     """Return a function that asks for the state of a pretended machine."""
