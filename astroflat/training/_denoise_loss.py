@@ -36,7 +36,8 @@ def supervised_loss(
     Returns
     -------
     dict of Tensor
-        ``loss`` and its terms ``pixels`` and ``flux``.
+        ``loss`` and its terms ``pixels``, ``flux`` and ``doubt``, the
+        squared difference of the error that is left and what is said of it.
 
     Notes
     -----
@@ -45,8 +46,11 @@ def supervised_loss(
     of all stars of about the same true brightness, in standard deviations:
     single stars may scatter, but not their mean.
     """
-    found = model(batch['v']).float()
+    found, sigma = model(batch['v']).float().split(1, dim=1)
     pixels = functional.huber_loss(found, batch['noise'], delta=4.0)
+    # The error is judged, not changed, by what is said of it.
+    size = (found - batch['noise']).detach().abs().clamp(max=6.0)
+    doubt = (sigma - 1.2533 * size).square().mean()
     errors = flux_errors(found, batch)
     squares = [
         _mean(errors.clamp(-5.0, 5.0), (batch['snr'] >= low) & (batch['snr'] < high))
@@ -54,7 +58,12 @@ def supervised_loss(
         for low, high in itertools.pairwise(_EDGES)
     ]
     term = torch.stack(squares).mean()
-    return {'loss': pixels + flux * term, 'pixels': pixels, 'flux': term}
+    return {
+        'loss': pixels + flux * term + 0.1 * doubt,
+        'pixels': pixels,
+        'flux': term,
+        'doubt': doubt,
+    }
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -163,7 +172,8 @@ class Validation:
         """
         model.eval()
         with torch.no_grad():
-            found = torch.cat([model(v).float() for v in self.batch['v'].split(8)])
+            result = torch.cat([model(v).float() for v in self.batch['v'].split(8)])
+            found, sigma = result.split(1, dim=1)
             errors = flux_errors(found, self.batch)
         ours = self._scores(self.batch['z'] - found)
         row = {
@@ -171,6 +181,8 @@ class Validation:
             'psnr_linear': float(ours[1].mean()),
         }
         row |= self.reference
+        inside = (found - self.batch['noise']).abs() < sigma
+        row['within_sigma'] = 100.0 * float(inside.float().mean())
         for low, high in ((4.0, 6.0), (6.0, 12.0), (12.0, 60.0)):
             chosen = (self.batch['snr'] >= low) & (self.batch['snr'] < high)
             # Relative to the flux: an error of one at a ratio of five is 20 %.

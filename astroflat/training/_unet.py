@@ -16,6 +16,11 @@ from torch.nn import functional
 
 __all__ = ['BlurPool', 'DenoiseNet']
 
+# The error at the start is the softplus of minus this: 0.37.
+_PRIOR = 0.8
+# Above this no error is told from another.
+_WORST = 3.0
+
 
 class BlurPool(nn.Module):
     """
@@ -130,7 +135,7 @@ class DenoiseNet(nn.Module):
             self.up.insert(0, nn.Conv2d(below, width, 3, padding=1, bias=False))
             self.up.insert(1, _blocks(width, max(1, blocks[level] - 1)))
         self.bottom = _blocks(widths[-1], blocks[-1])
-        self.tail = nn.Conv2d(widths[0], 1, 3, padding=1, bias=False)
+        self.tail = nn.Conv2d(widths[0], 2, 3, padding=1, bias=False)
         nn.init.zeros_(self.tail.weight)
         self.settings = {
             'widths': list(widths),
@@ -143,7 +148,7 @@ class DenoiseNet(nn.Module):
 
     def forward(self, v: torch.Tensor) -> torch.Tensor:
         """
-        Predict the noise.
+        Predict the noise, and what error is left.
 
         Parameters
         ----------
@@ -154,11 +159,18 @@ class DenoiseNet(nn.Module):
         Returns
         -------
         Tensor
-            Noise in the same unit and shape, float32; subtract it.
+            Two channels, float32: the noise, to be subtracted, and the standard
+            deviation of the error after that, both in units of the input.
         """
         x = self.features(self.knee * torch.asinh(v / self.knee))
-        noise = self.largest * torch.tanh(self.tail(x).float() / self.largest)
-        return noise / (1.0 + (v / self.reach) ** 4)
+        raw = self.tail(x).float()
+        gate = 1.0 / (1.0 + (v.float() / self.reach) ** 4)
+        noise = gate * self.largest * torch.tanh(raw[:, :1] / self.largest)
+        # Where nothing is changed all of the noise is left.
+        left = functional.softplus(raw[:, 1:] - _PRIOR)
+        left = _WORST * torch.tanh(left / _WORST)
+        error = torch.sqrt(gate * left**2 + 1.0 - gate)
+        return torch.cat((noise, error), dim=1)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """
