@@ -31,6 +31,7 @@ _NAMES = {
     'dust_flat': 'astroflat.pipelines.dust_flat',
     'feather_mask': 'astroflat.dust',
     'inpaint': 'astroflat.dust',
+    'kll_flat': 'astroflat.selfcal',
     'list_models': 'astroflat.neural.models',
     'match_histogram': 'astroflat.dust',
     'median_flat': 'astroflat.combine',

@@ -4,6 +4,15 @@
 from __future__ import annotations
 
 from astroflat._exceptions import DegenerateDithersError
+from astroflat.selfcal.kll import kll_flat
 from astroflat.selfcal.repair import RepairOptions, repair_flat
+from astroflat.selfcal.shifts import Shifts, measure_shifts
 
-__all__ = ['DegenerateDithersError', 'RepairOptions', 'repair_flat']
+__all__ = [
+    'DegenerateDithersError',
+    'RepairOptions',
+    'Shifts',
+    'kll_flat',
+    'measure_shifts',
+    'repair_flat',
+]

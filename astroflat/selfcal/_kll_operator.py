@@ -1,0 +1,448 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The sky seen by every frame, and the least squares without the flat.
+
+Frame ``k`` is modelled as ``g + A_k s + b_k`` in logarithms: the flat ``g``
+stays with the detector, ``A_k`` moves the sky ``s`` by the offset of the frame
+between the pixels, ``b_k`` is the level. For any ``s`` and ``b`` the best flat
+is a mean over frames, so it is eliminated exactly and what is left costs one
+pass over the frames instead of one over their pairs.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ['Interpolation', 'SkyLayout', 'SkyOperator', 'taps']
+
+Interpolation = Literal['nearest', 'linear', 'cubic']
+
+# Samples in the work space of a thread: about the size of its cache.
+_BLOCK = 2**18
+# An offset this close to whole pixels is one.
+_WHOLE = 1e-4
+# Pixels of sky beside those seen: for the taps, and for offsets that change.
+_MARGIN = 3
+
+
+def taps(fraction: float, interpolation: Interpolation) -> dict[int, float]:
+    """
+    Return the weights of the neighbours of a point between two pixels.
+
+    Parameters
+    ----------
+    fraction : float
+        Its distance from pixel 0, from 0 to 1.
+
+    interpolation : {'nearest', 'linear', 'cubic'}
+        'cubic' is the kernel of Keys (1981), doi:10.1109/TASSP.1981.1163711.
+
+    Returns
+    -------
+    weights : dict
+        Weights by pixel; their sum is 1.
+    """
+    t = fraction
+    if interpolation == 'nearest':
+        return {int(t >= 0.5): 1.0}
+    if t < _WHOLE:
+        return {0: 1.0}
+    if t > 1 - _WHOLE:
+        return {1: 1.0}
+    if interpolation == 'linear':
+        return {0: 1 - t, 1: t}
+    return {
+        -1: ((-0.5 * t + 1.0) * t - 0.5) * t,
+        0: (1.5 * t - 2.5) * t * t + 1.0,
+        1: ((-1.5 * t + 2.0) * t + 0.5) * t,
+        2: (0.5 * t - 0.5) * t * t,
+    }
+
+
+@dataclass(frozen=True)
+class SkyLayout:
+    """
+    Where the sky of each group of frames lies in one array.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of a frame.
+
+    groups : `~numpy.ndarray` of int
+        ``(n,)``: frames of one group see one sky.
+
+    origins : `~numpy.ndarray`
+        ``(number of groups, 2)``: the place of the first pixel of its sky.
+
+    block : tuple of int
+        The shape of a sky. They lie below each other.
+    """
+
+    shape: tuple[int, int]
+    groups: np.ndarray
+    origins: np.ndarray
+    block: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, shape: tuple[int, int], offsets: np.ndarray, groups: np.ndarray
+    ) -> SkyLayout:
+        """
+        Make room for all frames.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of a frame.
+
+        offsets : `~numpy.ndarray`
+            ``(n, 2)``.
+
+        groups : `~numpy.ndarray` of int
+            ``(n,)``, from 0 without gaps.
+
+        Returns
+        -------
+        layout : SkyLayout
+            With some room for offsets that are refined later.
+        """
+        place = -np.asarray(offsets, dtype=np.float64)
+        many = range(int(groups.max()) + 1)
+        origins = np.array(
+            [np.floor(place[groups == g].min(axis=0)) - _MARGIN for g in many]
+        )
+        reach = np.ceil((place - origins[groups]).max(axis=0)).astype(int) + _MARGIN
+        return cls(shape, groups, origins, (shape[0] + reach[0], shape[1] + reach[1]))
+
+    def place(self, offsets: np.ndarray) -> np.ndarray:
+        """
+        Return where in the array the first pixel of each frame is.
+
+        Parameters
+        ----------
+        offsets : `~numpy.ndarray`
+            ``(n, 2)``.
+
+        Returns
+        -------
+        place : `~numpy.ndarray`
+            ``(n, 2)``, row and column.
+        """
+        place = -np.asarray(offsets, dtype=np.float64) - self.origins[self.groups]
+        place[:, 0] += self.groups * self.block[0]
+        return place
+
+    def part(self, chosen: np.ndarray) -> SkyLayout:
+        """
+        Return the layout for some of the frames.
+
+        Parameters
+        ----------
+        chosen : `~numpy.ndarray` of int
+            The frames.
+
+        Returns
+        -------
+        layout : SkyLayout
+            Of the same array.
+        """
+        return SkyLayout(self.shape, self.groups[chosen], self.origins, self.block)
+
+
+class SkyOperator:
+    """
+    The normal equations of sky and levels, with the flat eliminated.
+
+    Parameters
+    ----------
+    layout : SkyLayout
+        Where the skies are.
+
+    offsets : `~numpy.ndarray`
+        ``(n, 2)``: what is at (y, x) of the sky is at (y + dy, x + dx).
+
+    weights : `~numpy.ndarray`
+        ``(n, ny, nx)`` uint8, zero for samples that do not count.
+
+    interpolation : {'nearest', 'linear', 'cubic'}, optional
+        How the sky is interpolated between its pixels.
+
+    threads : int, optional
+        The number of threads. The result does not depend on it.
+
+    ridge : float, optional
+        The weight of a flat of one, in units of that of all frames.
+    """
+
+    def __init__(
+        self,
+        layout: SkyLayout,
+        offsets: np.ndarray,
+        weights: np.ndarray,
+        *,
+        interpolation: Interpolation = 'cubic',
+        threads: int = 1,
+        ridge: float = 0.0,
+    ) -> None:
+        self.layout = layout
+        self.shape = layout.shape
+        self.weights = weights
+        self.threads = threads
+        place = layout.place(offsets)
+        whole = np.floor(place).astype(int)
+        self.taps = [
+            [
+                [(b + i, np.float32(c)) for i, c in taps(f, interpolation).items()]
+                for b, f in zip(base, part, strict=True)
+            ]
+            for base, part in zip(whole, place - whole, strict=True)
+        ]
+        groups = len(layout.origins)
+        self.sky_shape = (groups * layout.block[0], layout.block[1])
+        self.total = self._total()
+        self.ridge = ridge
+        self.extra = np.float32(ridge * 255 * len(self.taps))
+
+    def __len__(self) -> int:
+        return len(self.taps)
+
+    def look(self, k: int, sky: np.ndarray, first: int, last: int) -> np.ndarray:
+        """
+        Return rows of the sky as a frame sees them.
+
+        Parameters
+        ----------
+        k : int
+            The frame.
+
+        sky : `~numpy.ndarray`
+            The sky.
+
+        first, last : int
+            The first row of the frame, and the one after the last.
+
+        Returns
+        -------
+        rows : `~numpy.ndarray`
+            ``(last - first, nx)`` float32.
+        """
+        in_y, in_x = self.taps[k]
+        rows = _blend([sky[first + i : last + i] for i, _ in in_y], in_y)
+        nx = self.shape[1]
+        return _blend([rows[:, i : i + nx] for i, _ in in_x], in_x)
+
+    def spread(self, k: int, rows: np.ndarray, first: int, out: np.ndarray) -> None:
+        """
+        Add what a frame holds to a band of the sky: the transpose of `look`.
+
+        Parameters
+        ----------
+        k : int
+            The frame.
+
+        rows : `~numpy.ndarray`
+            Rows of the frame.
+
+        first : int
+            The row of ``out``, which may be negative, that the first of them
+            goes to by a tap of zero.
+
+        out : `~numpy.ndarray`
+            A band of the sky, changed in place; rows outside are left out.
+        """
+        in_y, in_x = self.taps[k]
+        ny, nx = rows.shape
+        left = in_x[0][0]
+        if len(in_x) > 1:
+            wide = np.zeros((ny, nx + in_x[-1][0] - left), dtype=np.float32)
+            for i, c in in_x:
+                wide[:, i - left : i - left + nx] += c * rows
+            rows = wide
+        columns = slice(left, left + rows.shape[1])
+        for j, c in in_y:
+            start, stop = max(0, first + j), min(len(out), first + j + ny)
+            if start < stop:
+                part = rows[start - first - j : stop - first - j]
+                out[start:stop, columns] += part if len(in_y) == 1 else c * part
+
+    def mean(
+        self,
+        source: Callable[[int, int, int], np.ndarray],
+        levels: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return the weighted mean over frames, and what it leaves of the levels.
+
+        Parameters
+        ----------
+        source : callable
+            Gives rows ``(last - first, nx)`` for a frame, first and last.
+
+        levels : `~numpy.ndarray`, optional
+            ``(n,)``, added to them.
+
+        Returns
+        -------
+        mean : `~numpy.ndarray`
+            ``(ny, nx)`` float32.
+
+        left : `~numpy.ndarray`
+            ``(n,)``: the weighted sum of each frame minus the mean.
+        """
+        n = len(self)
+        out = np.zeros(self.shape, dtype=np.float32)
+        levels = np.zeros(n) if levels is None else levels
+
+        def work(first: int, last: int) -> np.ndarray:
+            seen = np.empty((n, last - first, self.shape[1]), dtype=np.float32)
+            for k in range(n):
+                np.add(source(k, first, last), np.float32(levels[k]), out=seen[k])
+            weights = self.weights[:, first:last]
+            number = out[first:last]
+            for k in range(n):
+                number += seen[k] * weights[k]
+            number /= np.maximum(self.total[first:last] + self.extra, 1)
+            seen -= number
+            return np.array([_dot(seen[k], weights[k]) for k in range(n)])
+
+        return out, np.sum(self.bands(self.shape[0], work, n), axis=0)
+
+    def gather(
+        self, source: Callable[[int, int, int], np.ndarray], mean: np.ndarray
+    ) -> np.ndarray:
+        """
+        Spread what frames hold above their mean over the sky.
+
+        Parameters
+        ----------
+        source : callable
+            As for `mean`, levels included.
+
+        mean : `~numpy.ndarray`
+            The mean over the frames.
+
+        Returns
+        -------
+        sky : `~numpy.ndarray`
+            The sum of ``A_k^T w_k (source_k - mean)``, float32.
+        """
+        out = np.zeros(self.sky_shape, dtype=np.float32)
+
+        def work(first: int, last: int) -> None:
+            for k in range(len(self)):
+                reach = [i for i, _ in self.taps[k][0]]
+                low = max(0, first - max(reach))
+                high = min(self.shape[0], last - min(reach))
+                if low >= high:
+                    continue
+                rows = source(k, low, high) - mean[low:high]
+                rows *= self.weights[k, low:high]
+                self.spread(k, rows, low - first, out[first:last])
+
+        self.bands(self.sky_shape[0], work, 4)
+        return out
+
+    def normal(
+        self, sky: np.ndarray, levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """
+        Multiply by the matrix of the normal equations.
+
+        Parameters
+        ----------
+        sky : `~numpy.ndarray`
+            The sky, float32.
+
+        levels : `~numpy.ndarray`
+            ``(n,)``.
+
+        Returns
+        -------
+        sky, levels : `~numpy.ndarray`
+            The product.
+
+        mean : `~numpy.ndarray`
+            ``(ny, nx)``: what the flat changes by is its negative.
+        """
+
+        def seen(k: int, first: int, last: int) -> np.ndarray:
+            return self.look(k, sky, first, last) + np.float32(levels[k])
+
+        mean, left = self.mean(lambda k, a, b: self.look(k, sky, a, b), levels)
+        return self.gather(seen, mean), left, mean
+
+    def coverage(self) -> np.ndarray:
+        """
+        Return the sum of the weights at each pixel of the sky.
+
+        Returns
+        -------
+        coverage : `~numpy.ndarray`
+            float32, positive where a frame looks.
+        """
+        out = np.zeros(self.sky_shape, dtype=np.float32)
+        ny, nx = self.shape
+        for weights, (in_y, in_x) in zip(self.weights, self.taps, strict=True):
+            for j, cy in in_y:
+                for i, cx in in_x:
+                    out[j : j + ny, i : i + nx] += np.abs(cy * cx) * weights
+        return out
+
+    def _total(self) -> np.ndarray:
+        """Return the sum of the weights of each pixel of the detector."""
+        total = np.zeros(self.shape, dtype=np.float32)
+        for weights in self.weights:
+            total += weights
+        return total
+
+    def bands(self, rows: int, work: Callable, n: int) -> list:
+        """
+        Do some work band by band, in several threads.
+
+        Parameters
+        ----------
+        rows : int
+            The number of rows.
+
+        work : callable
+            Called with the first row of a band and the one after the last.
+
+        n : int
+            How many images the work needs room for.
+
+        Returns
+        -------
+        results : list
+            What the calls return, in order.
+        """
+        step = max(8, _BLOCK // (self.sky_shape[1] * max(n, 1)))
+        edges = [(a, min(a + step, rows)) for a in range(0, rows, step)]
+        if self.threads == 1 or len(edges) == 1:
+            return [work(*edge) for edge in edges]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda edge: work(*edge), edges))
+
+
+def _blend(parts: list[np.ndarray], weights: list) -> np.ndarray:
+    """Return the weighted sum of views of the same shape."""
+    if len(parts) == 1:
+        return parts[0]
+    out = parts[0] * weights[0][1]
+    work = np.empty_like(out)
+    for part, (_, c) in zip(parts[1:], weights[1:], strict=True):
+        np.multiply(part, c, out=work)
+        out += work
+    return out
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the sum of products, row by row in float64."""
+    return float(np.einsum('ij,ij->i', a, b, dtype=np.float32).sum(dtype=np.float64))

@@ -1,0 +1,409 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From frames and offsets to a flat: settings, colours, packing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroflat._exceptions import DegenerateDithersError
+from astroflat._progress import progress
+from astroflat.selfcal._kll_error import FlatError, Plane, estimate_error, fix_plane
+from astroflat.selfcal._kll_fit import FitOptions, SkyFit
+from astroflat.selfcal._kll_frames import Frames, merge_frames, planes_of
+from astroflat.selfcal._kll_geometry import (
+    DitherGeometry,
+    remove_modes,
+    study_dithers,
+)
+
+if TYPE_CHECKING:
+    from astroflat.combine._request import Request
+    from astroflat.selfcal._kll_frames import Plane as ColorPlane
+    from astroflat.selfcal.shifts import Shifts
+    from astroflat.solution import FlatSolution
+
+__all__ = ['PlaneResult', 'Settings', 'run']
+
+# Frames closer than this are not told apart if there are too many, in pixels.
+_CELLS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    The arguments of `kll_flat`, see there.
+
+    Attributes
+    ----------
+    mask, weights, clip, levels, interpolation, smooth, groups, max_frames
+        As there; ``clip`` is ``sigma_clip``.
+
+    on_degenerate, tolerance, max_iterations, rng, mem_limit, threads, client
+        As there; ``threads`` is ``n_threads``.
+
+    progress_bar, add_keyword
+        As there.
+    """
+
+    mask: np.ndarray | None
+    weights: Any
+    clip: float | None
+    levels: str
+    interpolation: Any
+    smooth: float | None
+    groups: Any
+    max_frames: int
+    on_degenerate: str
+    tolerance: float
+    max_iterations: int
+    rng: np.random.Generator
+    mem_limit: float
+    threads: int
+    client: Any
+    progress_bar: bool
+    add_keyword: Any
+
+    def check(self, shape: tuple[int, ...]) -> Settings:
+        """
+        Check the arguments against each other.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the stack.
+
+        Returns
+        -------
+        settings : Settings
+            With weights and groups as arrays.
+
+        Raises
+        ------
+        ValueError
+            If one of them makes no sense.
+        """
+        n = shape[0]
+        if n < _FEWEST:
+            msg = f'{n} frames cannot tell a flat from the sky; give at least 4'
+            raise ValueError(msg)
+        for name, value, known in (
+            ('levels', self.levels, ('free', 'fixed')),
+            ('interpolation', self.interpolation, ('nearest', 'linear', 'cubic')),
+            ('on_degenerate', self.on_degenerate, ('raise', 'warn', 'ignore')),
+        ):
+            if value not in known:
+                msg = f'{name} must be one of {known}, not {value!r}'
+                raise ValueError(msg)
+        for name in ('clip', 'smooth', 'tolerance', 'max_iterations', 'max_frames'):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                name = {'clip': 'sigma_clip'}.get(name, name)
+                msg = f'{name} must be positive, not {value!r}'
+                raise ValueError(msg)
+        return replace(
+            self,
+            weights=_check_weights(self.weights, shape),
+            groups=_check_groups(self.groups, n),
+        )
+
+    @property
+    def fit(self) -> FitOptions:
+        """The settings of the fit."""
+        return FitOptions(
+            interpolation=self.interpolation,
+            clip=self.clip,
+            tolerance=self.tolerance,
+            max_iterations=int(self.max_iterations),
+            free_levels=self.levels == 'free',
+            threads=self.threads,
+            mem_limit=self.mem_limit,
+        )
+
+
+@dataclass(frozen=True)
+class PlaneResult:
+    """
+    What was found for one colour.
+
+    Attributes
+    ----------
+    flat, sigma : `~numpy.ndarray`
+        Mean 1, and 1 standard deviation.
+
+    bad : `~numpy.ndarray` of bool
+        Pixels that nothing is known of.
+
+    coverage : `~numpy.ndarray` of int
+        Samples behind each pixel.
+
+    fit : SkyFit
+        The fit.
+
+    error : FlatError
+        Its uncertainty.
+
+    plane : Plane
+        The slope.
+
+    lost : float
+        The rms of undetermined patterns that were left out.
+    """
+
+    flat: np.ndarray
+    sigma: np.ndarray
+    bad: np.ndarray
+    coverage: np.ndarray
+    fit: SkyFit
+    error: FlatError
+    plane: Plane
+    lost: float
+
+
+def run(request: Request, offsets: Any, settings: Settings) -> FlatSolution:
+    """
+    Find the flat of a stack.
+
+    Parameters
+    ----------
+    request : Request
+        The frames with their calibration.
+
+    offsets : array_like, Shifts or None
+        The offsets of the frames.
+
+    settings : Settings
+        Everything else.
+
+    Returns
+    -------
+    solution : FlatSolution
+        As `kll_flat` returns.
+    """
+    from astroflat.selfcal._kll_pack import pack
+
+    shifts = _shifts(request, offsets, settings)
+    shape = request.stack.shape
+    planes = planes_of(shape[1:], request.stack.color)
+    step = planes[0].step
+    geometry = study_dithers(
+        shifts.offsets / step,
+        tuple(m // step for m in shape[1:3]),
+        groups=settings.groups,
+        uncertainty=_typical(shifts.uncertainty) / step,
+    )
+    _refuse(geometry, settings.on_degenerate)
+    done = [_solve(request, shifts.offsets, p, geometry, settings) for p in planes]
+    return pack(request, shifts, geometry, planes, done, settings)
+
+
+def _shifts(request: Request, offsets: Any, settings: Settings) -> Shifts:
+    """Return the offsets, measured if they were not given."""
+    from astroflat.selfcal.shifts import Shifts, measure_shifts
+
+    if isinstance(offsets, Shifts):
+        found = offsets
+    elif offsets is None:
+        found = measure_shifts(
+            request.stack,
+            bias=request.planes()['bias'],
+            dark=request.planes()['dark'],
+            mask=settings.mask,
+            n_threads=settings.threads,
+            client=settings.client,
+            progress_bar=settings.progress_bar,
+        )
+    else:
+        found = Shifts.given(offsets)
+    n = len(request.stack)
+    if len(found.offsets) != n:
+        msg = f'offsets must have the shape ({n}, 2), not {found.offsets.shape}'
+        raise ValueError(msg)
+    return found
+
+
+def _refuse(geometry: DitherGeometry, on_degenerate: str) -> None:
+    """Raise or warn if the offsets leave something undetermined."""
+    if not geometry.degenerate or on_degenerate == 'ignore':
+        return
+    from astroflat.io._warn import warn_user
+
+    words = '; '.join(geometry.modes)
+    if on_degenerate == 'warn':
+        warn_user(f'the flat leaves out what the offsets cannot tell: {words}')
+        return
+    msg = (
+        f'the offsets of the frames cannot tell the flat from the sky: {words}. Move '
+        "the telescope irregularly in two directions, or pass on_degenerate='warn' for "
+        'a flat without these patterns'
+    )
+    raise DegenerateDithersError(msg, geometry.modes)
+
+
+def _solve(
+    request: Request,
+    offsets: np.ndarray,
+    plane: ColorPlane,
+    geometry: DitherGeometry,
+    settings: Settings,
+) -> PlaneResult:
+    """Find the flat of one colour."""
+    frames: Any = Frames(request, plane, settings.mask)
+    offsets = offsets / plane.step
+    groups, weights = settings.groups, settings.weights
+    if weights is not None and weights.ndim > 1:
+        weights = plane.cut(weights) if plane.channel is None else weights
+    labels = _labels(offsets, groups, settings.max_frames)
+    if labels is not None:
+        frames, offsets, groups, weights = _merge(
+            frames, labels, offsets, groups, weights, settings
+        )
+    fit = SkyFit(frames, offsets, groups, settings.fit, weights)
+    passes = iter(
+        progress(
+            range(settings.fit.passes),
+            enabled=settings.progress_bar,
+            description='flat',
+        )
+    )
+    fit.run(lambda _: next(passes, None))
+    return _finish(fit, geometry, settings)
+
+
+def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneResult:
+    """Settle what the fit leaves open, and find the uncertainty."""
+    plane = Plane(np.zeros(2), np.zeros((2, 2)), 0.0)
+    if settings.levels == 'free':
+        plane = fix_plane(fit)
+    coverage = fit.count()
+    bad = coverage == 0
+    fit.seen &= ~bad
+    error = estimate_error(fit, settings.rng)
+    part = remove_modes(np.where(bad, 0, fit.flat), geometry)
+    part -= part.mean() if geometry.kind != 'still' else 0
+    log = fit.flat - part
+    lost = float(np.sqrt(np.mean(part[~bad] ** 2))) if (~bad).any() else 0.0
+    variance = error.variance + np.maximum(part**2, lost**2 if lost else 0)
+    if settings.levels == 'free' and not geometry.degenerate:
+        variance = variance + plane.variance(log.shape)
+    if settings.smooth is not None:
+        log, variance = _smooth(log, variance, bad, settings.smooth)
+    flat = np.exp(log.astype(np.float64))
+    flat[bad] = np.nan
+    flat /= np.nanmean(flat) if (~bad).any() else 1
+    flat[bad] = 1
+    sigma = (flat * np.sqrt(variance)).astype(np.float32)
+    return PlaneResult(
+        flat.astype(np.float32), sigma, bad, coverage, fit, error, plane, lost
+    )
+
+
+def _smooth(
+    log: np.ndarray, variance: np.ndarray, bad: np.ndarray, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average over a Gaussian by information; constants stay constant."""
+    from scipy.ndimage import gaussian_filter
+
+    weight = np.where(bad, 0, 1 / np.maximum(variance, 1e-12))
+    total = np.maximum(gaussian_filter(weight, sigma), 1e-12)
+    smooth = gaussian_filter(weight * log, sigma) / total
+    # White noise under a Gaussian of this width.
+    fewer = max(1.0, 4 * np.pi * sigma**2)
+    return smooth.astype(np.float32), variance / fewer
+
+
+def _labels(
+    offsets: np.ndarray, groups: np.ndarray, max_frames: int
+) -> np.ndarray | None:
+    """Return which frames to average; None to average none."""
+    if len(offsets) <= max_frames:
+        return None
+    for cell in _CELLS:
+        key = np.column_stack([np.floor(offsets / cell), groups]).astype(int)
+        _, labels = np.unique(key, axis=0, return_inverse=True)
+        labels = labels.ravel()
+        if labels.max() < max_frames:
+            break
+    # In the order of time, so that every other one is a fair half.
+    _, first = np.unique(labels, return_index=True)
+    return np.argsort(np.argsort(first))[labels]
+
+
+def _merge(
+    frames: Frames,
+    labels: np.ndarray,
+    offsets: np.ndarray,
+    groups: np.ndarray,
+    weights: np.ndarray | None,
+    settings: Settings,
+) -> tuple:
+    """Average frames, and everything that belongs to them."""
+    number = np.bincount(labels).astype(float)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(labels, values) / number
+
+    share = number / number.max()
+    if weights is not None:
+        if weights.ndim == 3:
+            msg = (
+                f'weights of each sample need each frame; pass max_frames={len(labels)}'
+            )
+            raise ValueError(msg)
+        share = (
+            share * mean(weights)
+            if weights.ndim == 1
+            else share[:, None, None] * (weights)
+        )
+    count = iter(
+        progress(range(len(labels)), enabled=settings.progress_bar, description='read')
+    )
+    merged = merge_frames(
+        frames, labels, lambda _: next(count, None), mem_limit=settings.mem_limit
+    )
+    places = np.column_stack([mean(offsets[:, 0]), mean(offsets[:, 1])])
+    return merged, places, mean(groups.astype(float)).astype(int), share
+
+
+def _check_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return weights from 0 to 1."""
+    if weights is None:
+        return None
+    weights = np.asarray(weights, dtype=np.float32)
+    if weights.shape not in (shape[:1], shape[1:3], shape[:3]):
+        msg = (
+            f'weights must have the shape {shape[:1]}, {shape[1:3]} or {shape[:3]}, '
+            f'not {weights.shape}'
+        )
+        raise ValueError(msg)
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() > 0):
+        msg = 'weights must be finite, not negative and not all zero'
+        raise ValueError(msg)
+    return weights / weights.max()
+
+
+def _check_groups(groups: Any, n: int) -> np.ndarray:
+    """Return a label for each frame."""
+    if groups is None:
+        return np.zeros(n, dtype=int)
+    if np.ndim(groups) == 0:
+        if groups != int(groups) or not 1 <= groups <= n:
+            msg = f'groups must be from 1 to {n}, the number of frames, not {groups!r}'
+            raise ValueError(msg)
+        return np.arange(n) * int(groups) // n
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        msg = f'groups must be a number or {n} labels, not of shape {labels.shape}'
+        raise ValueError(msg)
+    return np.unique(labels, return_inverse=True)[1].ravel()
+
+
+def _typical(uncertainty: np.ndarray | None) -> float:
+    """Return the median uncertainty of an offset; 0 if it is not known."""
+    if uncertainty is None:
+        return 0.0
+    known = uncertainty[np.isfinite(uncertainty)]
+    return float(np.median(known)) if known.size else 0.0

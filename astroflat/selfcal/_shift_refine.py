@@ -1,0 +1,204 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Offsets to a hundredth of a pixel: flat, sky and offsets fitted together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from astroflat.selfcal._kll_fit import FitOptions, SkyFit
+from astroflat.selfcal._kll_frames import MergedFrames
+from astroflat.selfcal._kll_noise import biweight
+from astroflat.selfcal._kll_operator import SkyLayout, SkyOperator
+
+__all__ = ['Refined', 'refine']
+
+# So many frames make the sky, those farthest apart.
+_FRAMES = 12
+_ROUNDS = 8
+# Patterns that offsets hardly tell belong to the sky: to the detector they
+# would make all offsets too small. Less and less so.
+_RIDGES = (0.3, 0.1, 0.03)
+# A round that moves no frame by more is the last, in pixels.
+_STILL = 0.004
+# A step of more pixels than this is not trusted.
+_STEP = 1.5
+
+
+@dataclass(frozen=True)
+class Refined:
+    """
+    Refined offsets.
+
+    Attributes
+    ----------
+    offsets : `~numpy.ndarray`
+        ``(n, 2)``.
+
+    uncertainty : `~numpy.ndarray`
+        ``(n,)``.
+
+    rotation, scale : `~numpy.ndarray`
+        ``(n,)``, in radians and relative to 1, with their uncertainties as
+        second columns.
+
+    quality : `~numpy.ndarray`
+        ``(n,)``, the correlation with the sky.
+    """
+
+    offsets: np.ndarray
+    uncertainty: np.ndarray
+    rotation: np.ndarray
+    scale: np.ndarray
+    quality: np.ndarray
+
+
+def refine(
+    logs: np.ndarray, offsets: np.ndarray, reference: int, threads: int
+) -> Refined:
+    """
+    Refine offsets by comparing each frame with the sky of all.
+
+    Parameters
+    ----------
+    logs : `~numpy.ndarray`
+        ``(n, ny, nx)``, as `prepare` returns.
+
+    offsets : `~numpy.ndarray`
+        ``(n, 2)``, right to about a pixel.
+
+    reference : int
+        The frame whose offset is zero.
+
+    threads : int
+        The number of threads.
+
+    Returns
+    -------
+    refined : Refined
+        Offsets and more.
+    """
+    chosen = _farthest(offsets, reference)
+    frames = MergedFrames(np.exp(logs[chosen]))
+    options = FitOptions(tolerance=1e-3, max_iterations=30, passes=2, threads=threads)
+    offsets = offsets.copy()
+    for i in range(_ROUNDS):
+        options = replace(options, ridge=_RIDGES[min(i, len(_RIDGES) - 1)])
+        layout = SkyLayout.of(
+            logs.shape[1:], offsets, np.zeros(len(offsets), dtype=int)
+        )
+        groups = layout.groups[chosen]
+        fit = SkyFit(
+            frames, offsets[chosen], groups, options, layout=layout.part(chosen)
+        ).run()
+        cover = (fit.operator().coverage() > 100).astype(np.float32)
+        steps = [
+            _step(fit, layout, cover, logs[k], offsets[k], k) for k in range(len(logs))
+        ]
+        moves = np.array([step.move for step in steps])
+        moves -= moves[reference]
+        offsets += np.clip(moves, -_STEP, _STEP)
+        if i >= len(_RIDGES) and np.abs(moves).max() < _STILL:
+            break
+    return Refined(
+        offsets - offsets[reference],
+        np.array([step.error for step in steps]),
+        np.array([step.rotation for step in steps]),
+        np.array([step.scale for step in steps]),
+        np.array([step.quality for step in steps]),
+    )
+
+
+def _farthest(offsets: np.ndarray, reference: int) -> np.ndarray:
+    """Choose frames as far from each other as possible."""
+    if len(offsets) <= _FRAMES:
+        return np.arange(len(offsets))
+    chosen = [reference]
+    distance = np.full(len(offsets), np.inf)
+    while len(chosen) < _FRAMES:
+        new = np.hypot(*(offsets - offsets[chosen[-1]]).T)
+        distance = np.minimum(distance, new)
+        chosen.append(int(np.argmax(distance)))
+    return np.sort(chosen)
+
+
+@dataclass(frozen=True)
+class _Step:
+    move: np.ndarray
+    error: float
+    rotation: tuple[float, float]
+    scale: tuple[float, float]
+    quality: float
+
+
+def _step(
+    fit: SkyFit,
+    layout: SkyLayout,
+    cover: np.ndarray,
+    log: np.ndarray,
+    offset: np.ndarray,
+    k: int,
+) -> _Step:
+    """Fit offset, rotation, scale and level of one frame, to first order."""
+    ny, nx = log.shape
+    full = np.full((1, ny, nx), 255, dtype=np.uint8)
+    part = layout.part(np.array([k]))
+    one = SkyOperator(part, offset[None], full, interpolation='cubic')
+    good = np.isfinite(log) & (one.look(0, cover, 0, ny) > 0.99)
+    model = one.look(0, fit.sky, 0, ny) + fit.flat
+    down, right = (one.look(0, g, 0, ny) for g in _gradients(fit.sky))
+    y, x = np.mgrid[:ny, :nx]
+    y, x = y - (ny - 1) / 2, x - (nx - 1) / 2
+    # The sky moves by +offset, so that its value at a pixel changes by minus
+    # the gradient.
+    terms = np.stack(
+        [-down, -right, y * right - x * down, -(y * down + x * right), np.ones_like(y)]
+    )[:, good]
+    left = np.where(good, log, 0)[good] - model[good]
+    fitted, covariance, weights = _robust(terms, left)
+    sky = model[good] - fit.flat[good]
+    return _Step(
+        fitted[:2],
+        float(np.sqrt(max(covariance[0, 0], covariance[1, 1]))),
+        (float(fitted[2]), float(np.sqrt(covariance[2, 2]))),
+        (float(fitted[3]), float(np.sqrt(covariance[3, 3]))),
+        _alike(sky, sky + left, weights),
+    )
+
+
+def _gradients(sky: np.ndarray) -> list[np.ndarray]:
+    """Return the gradient of the sky, as the cubic kernel has it."""
+    return [g.astype(np.float32) for g in np.gradient(sky)]
+
+
+def _robust(
+    terms: np.ndarray, left: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit by weighted least squares, three times with weights of the residuals."""
+    size = len(terms)
+    if left.size < 20 * size:
+        return np.zeros(size), np.full((size, size), np.inf), np.zeros(left.size)
+    weights = np.ones(left.size, dtype=np.float32)
+    fitted = np.zeros(size)
+    fitted[-1] = np.median(left)
+    for _ in range(3):
+        rest = left - fitted @ terms
+        scale = 1.4826 * float(np.median(np.abs(rest))) + 1e-9
+        weights = biweight(rest / (5 * scale))
+        weighted = terms * weights
+        normal = (weighted @ terms.T).astype(np.float64)
+        fitted = np.linalg.pinv(normal) @ (weighted @ left).astype(np.float64)
+    return fitted, scale**2 * np.linalg.pinv(normal), weights
+
+
+def _alike(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted correlation of two images."""
+    total = float(weights.sum())
+    if total <= 0:
+        return 0.0
+    a, b = (v - float((weights * v).sum()) / total for v in (a, b))
+    product = float((weights * a * b).sum())
+    return product / max(
+        float(np.sqrt((weights * a * a).sum() * (weights * b * b).sum())), 1e-30
+    )
