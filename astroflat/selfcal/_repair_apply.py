@@ -292,6 +292,7 @@ def _numbers(
         ),
         'mote_strength': findings.depth[0],
         'mote_strength_sigma': findings.depth[1],
+        'depth_changed': _mote_scale(findings) != 1,
         'pedestal': pedestal,
         'smooth_degree': 0 if findings.bent is None else findings.bent[2],
         'n_changed_pixels': int(np.count_nonzero(touched)),
@@ -340,7 +341,8 @@ def _judge(report: QualityReport) -> QualityReport:
         'this telescope?',
     )
     depth = abs(n['mote_strength'] - 1)
-    sure = depth > 4 * n['mote_strength_sigma'] and not n['pedestal']
+    done = n['pedestal'] or n['depth_changed']
+    sure = depth > 4 * n['mote_strength_sigma'] and not done
     return report.check(
         not sure or depth <= LIMITS['depth_change_accept'],
         'weak',

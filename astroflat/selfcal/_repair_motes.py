@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from astroflat.dust import DustDetection
 
 __all__ = ['MotePatch', 'Template', 'make_templates', 'place', 'shifted']
@@ -16,7 +18,10 @@ __all__ = ['MotePatch', 'Template', 'make_templates', 'place', 'shifted']
 # Smaller than this, in the logarithm, is exactly nothing.
 TINY = 1e-5
 # A patch is binned until the radius of its mote is about so many pixels.
-_RADIUS = 10.0
+_RADIUS = 8.0
+# A mote with its middle so near to that of a larger one, in radii, is a part of it.
+_INSIDE = 0.8
+_MAX_STEPS, _TOLERANCE, _MAX_DAMPING = 25, 2e-3, 1e5
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,10 @@ class Template:
     Parameters
     ----------
     values : `~numpy.ndarray`
-        The logarithm, 0 off the mote.
+        The logarithm, 0 off the mote, without noise: this is what is moved.
+
+    raw : `~numpy.ndarray`
+        The same as it is in the flat.
 
     box : tuple of slice
         Where it is in the flat.
@@ -40,6 +48,7 @@ class Template:
     """
 
     values: np.ndarray
+    raw: np.ndarray
     box: tuple[slice, slice]
     y: float
     x: float
@@ -48,15 +57,20 @@ class Template:
 
 
 def make_templates(
-    log_dust: np.ndarray, detection: DustDetection, min_radius: float = 2.0
+    log_dust: np.ndarray,
+    raw: np.ndarray,
+    detection: DustDetection,
+    *,
+    min_radius: float = 2.0,
 ) -> list[Template]:
     """
     Cut the dust of a flat into motes.
 
     Parameters
     ----------
-    log_dust : `~numpy.ndarray`
-        The logarithm of the transmission of the dust, 0 off it.
+    log_dust, raw : `~numpy.ndarray`
+        The logarithm of the transmission of the dust, without and with its
+        noise, 0 off it.
 
     detection : DustDetection
         The dust.
@@ -67,7 +81,7 @@ def make_templates(
     Returns
     -------
     templates : list of Template
-        The dark objects.
+        The dark objects. One that lies inside another belongs to it.
     """
     from scipy import ndimage
 
@@ -78,17 +92,39 @@ def make_templates(
             )
         )
     ]
-    owner[log_dust == 0] = 0
-    boxes = ndimage.find_objects(owner, max_label=len(detection.catalogue))
+    owner = np.where(log_dust == 0, 0, owner)
+    families = _families(detection.catalogue, min_radius)
+    owner = families[owner]
+    boxes = ndimage.find_objects(owner)
     templates = []
-    for i, (row, box) in enumerate(zip(detection.catalogue, boxes, strict=True)):
-        radius = float(row['radius'].value)
-        if box is None or row['depth'] <= 0 or radius < min_radius:
+    for i, row in enumerate(detection.catalogue):
+        if families[i + 1] != i + 1 or i >= len(boxes) or boxes[i] is None:
             continue
-        values = np.where(owner[box] == i + 1, log_dust[box], 0.0)
-        y, x = float(row['y'].value), float(row['x'].value)
-        templates.append(Template(values, box, y, x, radius, i))
+        part = owner[boxes[i]] == i + 1
+        values, own = (
+            np.where(part, image[boxes[i]], 0.0) for image in (log_dust, raw)
+        )
+        y, x, radius = (float(row[name].value) for name in ('y', 'x', 'radius'))
+        templates.append(Template(values, own, boxes[i], y, x, radius, i))
     return templates
+
+
+def _families(catalogue: Any, min_radius: float) -> np.ndarray:
+    """Return the number of the mote that each label belongs to; 0 for none."""
+    y, x, radius = (np.asarray(catalogue[n].value, float) for n in ('y', 'x', 'radius'))
+    depth = np.asarray(catalogue['depth'], float)
+    family = np.zeros(len(catalogue) + 1, int)
+    # The largest first, so that what lies inside can join it.
+    for i in np.argsort(-radius):
+        if depth[i] <= 0 or radius[i] < min_radius:
+            continue
+        family[i + 1] = i + 1
+        heads = np.flatnonzero(family[1:] == np.arange(1, len(family)))
+        for k in heads[np.argsort(-radius[heads])]:
+            if k != i and np.hypot(y[i] - y[k], x[i] - x[k]) < _INSIDE * radius[k]:
+                family[i + 1] = k + 1
+                break
+    return family
 
 
 def shifted(values: np.ndarray, dy: float, dx: float) -> np.ndarray:
@@ -176,6 +212,9 @@ class MotePatch:
     step : int
         The size of a bin in pixels.
 
+    own : `~numpy.ndarray`
+        The mote as it is in the flat.
+
     scale : float
         By how much the scatter exceeds the noise, as a variance ratio.
     """
@@ -184,7 +223,8 @@ class MotePatch:
     weight: np.ndarray
     template: np.ndarray
     step: int
-    scale: float = field(default=1.0)
+    own: np.ndarray
+    scale: float = 1.0
 
     @classmethod
     def cut(
@@ -202,18 +242,19 @@ class MotePatch:
             slice(max(0, s.start - margin), min(n, s.stop + margin))
             for s, n in zip(template.box, shape, strict=True)
         )
-        values = np.zeros(tuple(s.stop - s.start for s in box))
+        values, own = np.zeros((2, *(s.stop - s.start for s in box)))
         inner = tuple(
             slice(t.start - s.start, t.stop - s.start)
             for t, s in zip(template.box, box, strict=True)
         )
-        values[inner] = template.values
+        values[inner], own[inner] = template.values, template.raw
         w = weight[(slice(None), *box)].astype(np.float64)
         d = excess[(slice(None), *box)].astype(np.float64)
         total = _bin(w, step)
         mean = _bin(w * d, step) / np.maximum(total, 1e-300)
-        mote = _bin(values[None], step)[0] / step**2
-        patch = cls(mean + mote, total, mote, step)
+        mote, own = _bin(np.stack([values, own]), step) / step**2
+        # What the frames show: the noise of the flat goes out with its mote.
+        patch = cls(mean + own, total, mote, step, own)
         patch.scale = patch._scatter()
         return patch
 
@@ -234,28 +275,28 @@ class MotePatch:
     def fit(
         self, groups: Any, start: Any = (0.0, 0.0), reach: float = 8.0
     ) -> np.ndarray:
-        """Return the strength and the shift in pixels that fit best."""
-        from scipy.optimize import least_squares
-
+        """Return strength and shift in pixels that fit best, and their errors."""
         w = self.weight[groups].sum(axis=0)
         d = (self.weight[groups] * self.data[groups]).sum(axis=0)
-        d = self._flattened(d / np.maximum(w, 1e-300), w)
         root = np.sqrt(w / self.scale)
+        surface = np.linalg.qr(root.ravel()[:, None] * _terms(w.shape))[0]
 
-        def miss(p: np.ndarray) -> np.ndarray:
-            return (root * (d - self._flattened(self.model(p[1:], p[0]), w))).ravel()
+        def reduced(image: np.ndarray) -> np.ndarray:
+            values = (root * image).ravel()
+            return values - surface @ (surface.T @ values)
 
-        first = [1.0, *np.asarray(start, float)]
-        bounds = (
-            [0.0, first[1] - reach, first[2] - reach],
-            [5.0, first[1] + reach, first[2] + reach],
-        )
-        step = 1e-2
-        result = least_squares(
-            miss, first, bounds=bounds, x_scale=(0.2, 1, 1), diff_step=step, max_nfev=25
-        )
-        covariance = np.linalg.pinv(result.jac.T @ result.jac)
-        return np.concatenate([result.x, np.sqrt(np.diag(covariance))])
+        first = np.array([1.0, *(s / self.step for s in start)])
+        room = np.array([5.0, reach / self.step, reach / self.step])
+        low, high = first - room, first + room
+        low[0], high[0] = 0.0, 5.0
+        data = reduced(d / np.maximum(w, 1e-300))
+        best, matrix = _descend(self.template, data, reduced, first, low, high)
+        errors = np.sqrt(np.diag(np.linalg.pinv(matrix.T @ matrix)))
+        # The template is smoother than the mote, and shallower by this factor.
+        still, mote = reduced(self.own), reduced(self.template)
+        factor = max(0.5, float(still @ mote) / max(float(mote @ mote), 1e-300))
+        scale = np.array([1 / factor, self.step, self.step])
+        return np.concatenate([best * scale, errors * scale])
 
     def power(self, one: np.ndarray, two: np.ndarray) -> float:
         """Return the chi-square that tells two models apart."""
@@ -264,12 +305,7 @@ class MotePatch:
 
     def _flattened(self, image: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Return an image less the quadratic surface that fits it best."""
-        y, x = (np.linspace(-1, 1, n) for n in image.shape)
-        y, x = y[:, None], x[None, :]
-        one = np.ones(image.shape)
-        terms = np.stack(
-            [one, y * one, x * one, y * y * one, y * x * one, x * x * one], axis=-1
-        ).reshape(-1, 6)
+        terms = _terms(image.shape)
         flat_w = w.reshape(-1)
         normal = terms.T @ (flat_w[:, None] * terms)
         normal += 1e-12 * np.trace(normal) * np.eye(6)
@@ -286,6 +322,54 @@ class MotePatch:
             return 1.0
         # Texture beside the mote: sources below the noise, pattern of the chip.
         return max(1.0, float(np.median(w[near] * rest[near] ** 2)) / 0.4549)
+
+
+def _terms(shape: tuple[int, int]) -> np.ndarray:
+    """Return the terms of a quadratic surface, ``(pixels, 6)``."""
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing='ij')
+    terms = np.stack([np.ones(shape), y, x, y * y, y * x, x * x], axis=-1)
+    return terms.reshape(-1, 6)
+
+
+def _descend(
+    template: np.ndarray,
+    data: np.ndarray,
+    reduced: Callable[[np.ndarray], np.ndarray],
+    values: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit strength and shift in bins by damped Gauss-Newton steps."""
+    from scipy import ndimage
+
+    spline = ndimage.spline_filter(template, order=3)
+
+    def linear(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mote = ndimage.shift(spline, p[1:], order=3, prefilter=False)
+        slopes = [-p[0] * slope for slope in np.gradient(mote)]
+        matrix = np.stack([reduced(part) for part in (mote, *slopes)], axis=-1)
+        return data - p[0] * matrix[:, 0], matrix
+
+    rest, matrix = linear(values)
+    damping = 1e-2
+    for _ in range(_MAX_STEPS):
+        normal = matrix.T @ matrix
+        normal[np.diag_indices(3)] *= 1 + damping
+        normal[np.diag_indices(3)] += 1e-12 * np.trace(normal) + 1e-300
+        step = np.linalg.solve(normal, matrix.T @ rest)
+        trial = np.clip(values + step, low, high)
+        new_rest, new_matrix = linear(trial)
+        if new_rest @ new_rest <= rest @ rest:
+            moved = np.abs(trial - values).max()
+            values, rest, matrix = trial, new_rest, new_matrix
+            damping /= 5
+            if moved < _TOLERANCE:
+                break
+        else:
+            damping *= 10
+            if damping > _MAX_DAMPING:
+                break
+    return values, matrix
 
 
 def _bin(stack: np.ndarray, step: int) -> np.ndarray:

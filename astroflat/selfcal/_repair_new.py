@@ -63,7 +63,7 @@ def find_new(
     excess: np.ndarray,
     weight: np.ndarray,
     *,
-    known: np.ndarray,
+    flat: np.ndarray,
     options: dict[str, Any],
     min_radius: float = 2.0,
     max_radius: float | None = None,
@@ -79,8 +79,8 @@ def find_new(
     weight : `~numpy.ndarray`
         Its inverse variance.
 
-    known : `~numpy.ndarray` of bool
-        Where the repaired flat has motes.
+    flat : `~numpy.ndarray`
+        The logarithm of the flat repaired so far.
 
     options : dict
         Further arguments of `astroflat.detect_dust`.
@@ -105,8 +105,7 @@ def find_new(
             continue
         mote = _measure(excess, weight, detection.labels == i + 1, row)
         if mote is not None:
-            part = detection.labels == i + 1
-            mote.old = bool(known[part].mean() > 0.5)
+            mote.old = _is_old(flat[mote.box], mote.values)
             motes.append(mote)
     return motes
 
@@ -169,6 +168,12 @@ def _measure(
         best,
         width,
     )
+
+
+def _is_old(flat: np.ndarray, values: np.ndarray) -> bool:
+    """Tell whether the flat has at least as deep a mote at this place."""
+    own = flat - _surroundings(flat, np.ones(flat.shape), values)
+    return bool(np.sum(own * values) > np.sum(values**2))
 
 
 def _gains(d: np.ndarray, w: np.ndarray, share: np.ndarray, width: float) -> np.ndarray:

@@ -312,11 +312,10 @@ def _examine(
     moved = mote_change(choices, frame.shape, scale)
     new = []
     if 'new' in changes:
-        known = np.abs(dust.logarithm + moved) > 1e-3
         new = find_new(
             excess - moved.astype(np.float32),
             weight,
-            known=known,
+            flat=np.log(flat) + moved,
             options=options.detection,
         )
         new = [mote for mote in new if not mote.old]
@@ -392,7 +391,7 @@ def find_dust(flat: np.ndarray, good: np.ndarray, options: RepairOptions) -> Dus
 
     bad = None if good.all() else ~good
     image = CCDData(flat, unit=u.one, mask=bad)
-    detection = detect_dust(image, **options.detection)
+    detection = detect_dust(image, **{'polarity': 'dark', **options.detection})
     grown = dilate_mask(
         detection.mask, radius=options.margin, relative=options.relative_margin
     )
@@ -402,10 +401,12 @@ def find_dust(flat: np.ndarray, good: np.ndarray, options: RepairOptions) -> Dus
         return Dust(detection, flat, nothing, nothing, [])
     filled, sigma = inpaint(image, weight, return_uncertainty=True)
     # Averages the noise away, so that a mote can be moved without its noise.
-    ratio = synthetic_flat(image, filled, weight, smooth=1.5).data.astype(np.float64)
-    logarithm = np.log(ratio)
+    logarithm, raw = (
+        np.log(synthetic_flat(image, filled, weight, smooth=s).data.astype(np.float64))
+        for s in (1.5, 0)
+    )
     relative = np.where(weight > 0, weight * np.nan_to_num(sigma / filled.data), 0)
-    templates = make_templates(logarithm, detection)
+    templates = make_templates(logarithm, raw, detection)
     kept = np.zeros(flat.shape)
     for template in templates:
         kept[template.box] += template.values
