@@ -304,7 +304,6 @@ class _Worker:
             len(stack),
             job.dtype,
             job.options,
-            threads=plan.threads,
             block_bytes=plan.block_bytes,
         )
         self._buffer = None

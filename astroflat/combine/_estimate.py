@@ -37,11 +37,8 @@ Way = Literal['compiled', 'network', 'sorted', 'halved']
 # The blocks of plain NumPy are larger than the cache would like: calls have to
 # be long, or threads spend their time waiting for the interpreter's lock.
 _LARGE = 3
-# Up to this many frames short integers go through a sorting network if there
-# is one thread (its calls are too short for more); in several threads those of
-# two bytes are sorted up to this many (measured).
+# Up to this many frames short integers go through a sorting network (measured).
 _NETWORK_LIMIT = 64
-_SORT_LIMIT = 128
 
 
 class Estimate(NamedTuple):
@@ -88,7 +85,6 @@ def make_estimator(
     dtype: np.dtype,
     options: Options,
     *,
-    threads: int = 1,
     block_bytes: int = BLOCK_BYTES,
 ) -> Estimator:
     """
@@ -105,9 +101,6 @@ def make_estimator(
     options : Options
         What to compute.
 
-    threads : int, optional
-        How many run at the same time.
-
     block_bytes : int, optional
         The size of its working block.
 
@@ -122,20 +115,18 @@ def make_estimator(
         return ClippedEstimator(n, dtype, options, block_bytes)
     ranks = None
     if options.needs_ranks:
-        way = _way(n, dtype, threads, compiled=options.compiled)
+        way = _way(n, dtype, compiled=options.compiled)
         ranks = make_ranks(n, dtype, way, block_bytes)
     return _PlainEstimator(n, options, ranks, block_bytes)
 
 
-def _way(n: int, dtype: np.dtype, threads: int, *, compiled: bool) -> Way:
+def _way(n: int, dtype: np.dtype, *, compiled: bool) -> Way:
     """Return the fastest way to medians."""
     if compiled:
         return 'compiled'
     if dtype.kind == 'f' or dtype.itemsize > 2:
         return 'sorted'
-    if threads == 1:
-        return 'network' if n <= _NETWORK_LIMIT else 'halved'
-    return 'sorted' if dtype.itemsize == 2 and n <= _SORT_LIMIT else 'halved'
+    return 'network' if n <= _NETWORK_LIMIT else 'halved'
 
 
 def make_ranks(
