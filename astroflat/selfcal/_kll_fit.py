@@ -233,7 +233,8 @@ class SkyFit:
         return SkyOperator(
             self.layout.part(index),
             self.offsets[chosen],
-            self.weights[chosen],
+            self.weights,
+            index=index,
             interpolation=self.options.interpolation,
             threads=self.options.threads,
             ridge=self.options.ridge,

@@ -11,6 +11,7 @@ pass over the frames instead of one over their pairs.
 
 from __future__ import annotations
 
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +31,20 @@ _BLOCK = 2**18
 _WHOLE = 1e-4
 # Pixels of sky beside those seen: for the taps, and for offsets that change.
 _MARGIN = 3
+# Fewer samples are done before numba is imported.
+_LARGE = 2_000_000
+
+
+def has_numba() -> bool:
+    """
+    Tell whether numba is installed, without importing it.
+
+    Returns
+    -------
+    found : bool
+        Whether it is.
+    """
+    return importlib.util.find_spec('numba') is not None
 
 
 def taps(fraction: float, interpolation: Interpolation) -> dict[int, float]:
@@ -170,7 +185,10 @@ class SkyOperator:
         ``(n, 2)``: what is at (y, x) of the sky is at (y + dy, x + dx).
 
     weights : `~numpy.ndarray`
-        ``(n, ny, nx)`` uint8, zero for samples that do not count.
+        ``(m, ny, nx)`` uint8, zero for samples that do not count.
+
+    index : `~numpy.ndarray` of int, optional
+        ``(n,)``: which of the weights belong to the frames; all by default.
 
     interpolation : {'nearest', 'linear', 'cubic'}, optional
         How the sky is interpolated between its pixels.
@@ -180,6 +198,10 @@ class SkyOperator:
 
     ridge : float, optional
         The weight of a flat of one, in units of that of all frames.
+
+    compiled : bool, optional
+        Whether to use numba; by default where it is installed and frames are
+        large.
     """
 
     def __init__(
@@ -188,13 +210,16 @@ class SkyOperator:
         offsets: np.ndarray,
         weights: np.ndarray,
         *,
+        index: np.ndarray | None = None,
         interpolation: Interpolation = 'cubic',
         threads: int = 1,
         ridge: float = 0.0,
+        compiled: bool | None = None,
     ) -> None:
         self.layout = layout
         self.shape = layout.shape
-        self.weights = weights
+        index = np.arange(len(weights)) if index is None else index
+        self.weights = [weights[i] for i in index]
         self.threads = threads
         place = layout.place(offsets)
         whole = np.floor(place).astype(int)
@@ -210,6 +235,9 @@ class SkyOperator:
         self.total = self._total()
         self.ridge = ridge
         self.extra = np.float32(ridge * 255 * len(self.taps))
+        if compiled is None:
+            compiled = len(index) * self.total.size >= _LARGE and has_numba()
+        self._compiled = self._tables(weights, index) if compiled else None
 
     def __len__(self) -> int:
         return len(self.taps)
@@ -305,7 +333,7 @@ class SkyOperator:
             seen = np.empty((n, last - first, self.shape[1]), dtype=np.float32)
             for k in range(n):
                 np.add(source(k, first, last), np.float32(levels[k]), out=seen[k])
-            weights = self.weights[:, first:last]
+            weights = [w[first:last] for w in self.weights]
             number = out[first:last]
             for k in range(n):
                 number += seen[k] * weights[k]
@@ -344,7 +372,7 @@ class SkyOperator:
                 if low >= high:
                     continue
                 rows = source(k, low, high) - mean[low:high]
-                rows *= self.weights[k, low:high]
+                rows *= self.weights[k][low:high]
                 self.spread(k, rows, low - first, out[first:last])
 
         self.bands(self.sky_shape[0], work, 4)
@@ -372,12 +400,47 @@ class SkyOperator:
         mean : `~numpy.ndarray`
             ``(ny, nx)``: what the flat changes by is its negative.
         """
+        if self._compiled is not None:
+            return self._normal_compiled(sky, levels)
 
         def seen(k: int, first: int, last: int) -> np.ndarray:
             return self.look(k, sky, first, last) + np.float32(levels[k])
 
         mean, left = self.mean(lambda k, a, b: self.look(k, sky, a, b), levels)
         return self.gather(seen, mean), left, mean
+
+    def _normal_compiled(
+        self, sky: np.ndarray, levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Do the same by numba."""
+        from astroflat.selfcal._kll_numba import gather_rows, mean_rows
+
+        given = (sky, levels.astype(np.float32), *self._compiled)
+        total = np.maximum(self.total + self.extra, 1)
+        mean = np.empty(self.shape, dtype=np.float32)
+        out = np.zeros(self.sky_shape, dtype=np.float32)
+
+        def average(first: int, last: int) -> np.ndarray:
+            left = np.zeros(len(self))
+            mean_rows(*given, total, first, last, mean, left)
+            return left
+
+        left = np.sum(self.bands(self.shape[0], average, 1), axis=0)
+        self.bands(
+            self.sky_shape[0], lambda a, b: gather_rows(*given, mean, a, b, out), 1
+        )
+        return out, left, mean
+
+    def _tables(self, weights: np.ndarray, index: np.ndarray) -> tuple:
+        """Return weights and taps as numba wants them."""
+        n = len(self.taps)
+        base, many = np.zeros((n, 2), np.int64), np.zeros((n, 2), np.int64)
+        share = np.zeros((n, 2, 4), np.float32)
+        for k, frame in enumerate(self.taps):
+            for axis, along in enumerate(frame):
+                base[k, axis], many[k, axis] = along[0][0], len(along)
+                share[k, axis, : len(along)] = [c for _, c in along]
+        return np.asarray(weights), np.asarray(index), (base, many, share)
 
     def coverage(self) -> np.ndarray:
         """
