@@ -20,10 +20,7 @@ def write_table(document, path):
     path : `pathlib.Path`
         Where to write it.
     """
-    groups = {}
-    for record in document['records']:
-        key = (record['frames'], record['kind'], record['cache'])
-        groups.setdefault(key, {}).setdefault(record['method'], []).append(record)
+    groups = group_records(document)
     machine = document['machine']
     lines = [
         f'{machine["processor"]}, {machine["threads"]} threads,',
@@ -39,6 +36,88 @@ def write_table(document, path):
         title = f'{frames}, {kind.upper()}, {cache} cache'
         lines += [title, '-' * len(title), '', *table(methods), '']
     path.write_text('\n'.join(lines))
+
+
+NAMES = {
+    'reading': 'reading every byte once',
+    'numba': 'astroflat, numba',
+    'numba+sigma': 'astroflat, numba, with σ',
+    'numpy': 'astroflat, NumPy',
+    'numpy+sigma': 'astroflat, NumPy, with σ',
+    'command': '``astroflat median``',
+    'siril': '``siril-cli``',
+    'numpy.median': '``numpy.median``, all in memory',
+    'ccdproc+bottleneck': '``ccdproc.combine`` (has σ), bottleneck',
+    'ccdproc': '``ccdproc.combine`` (has σ)',
+}
+
+
+def write_page(document, path):
+    """
+    Write a table for the documentation, a row for each set and method.
+
+    Parameters
+    ----------
+    document : dict
+        What ``run.py`` collected.
+
+    path : `pathlib.Path`
+        Where to write it.
+    """
+    groups = group_records(document)
+    machine = document['machine']
+    title = (
+        f'Medians, written by ``benchmarks/median/run.py``: {machine["processor"]}, '
+        f'{machine["threads"]} threads, Python {machine["python"]}, '
+        f'NumPy {machine["numpy"]}; median of the rounds'
+    )
+    lines = [
+        ':orphan:',
+        '',
+        '.. tables start here',
+        '',
+        f'.. list-table:: {title}',
+        '   :header-rows: 1',
+        '   :widths: 34 12 14 12 14 14',
+        '',
+        *entry('method', 'step [s]', 'Siril / this', 'process [s]', 'Siril / this'),
+        '     - memory [MB]',
+    ]
+    for (frames, kind, cache), methods in groups.items():
+        lines += entry(f'**{frames}, {kind.upper()}, {cache}**', *[''] * 5)
+        siril = methods.get('siril', [])
+        for name in [n for n in NAMES if n in methods]:
+            records = methods[name]
+            step, wall = middle(records, 'seconds'), middle(records, 'wall')
+            # A method of Python alone has no process that a user would start.
+            whole = name in ('siril', 'command', 'ccdproc', 'ccdproc+bottleneck')
+            wall = wall if whole else None
+            lines += entry(
+                NAMES[name],
+                number(step, '.3g'),
+                number(ratio(middle(siril, 'seconds'), step), '.3g'),
+                number(wall, '.3g'),
+                number(ratio(middle(siril, 'wall'), wall), '.3g'),
+                number(max(record['memory'] for record in records) / 1e6, '.0f'),
+            )
+    path.write_text('\n'.join(lines) + '\n')
+
+
+def entry(*cells):
+    """Return the lines of one row of a list-table."""
+    return [
+        f'   {"* -" if i == 0 else "  -"} {cell}'.rstrip()
+        for i, cell in enumerate(cells)
+    ]
+
+
+def group_records(document):
+    """Return the records by frames, kind of file and cache, then by method."""
+    groups = {}
+    for record in document['records']:
+        key = (record['frames'], record['kind'], record['cache'])
+        groups.setdefault(key, {}).setdefault(record['method'], []).append(record)
+    return groups
 
 
 def table(methods):

@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from report import write_table
+from report import write_page, write_table
 from sets import FULL, QUICK, FrameSet, drop_cache, warm_cache
 
 HERE = Path(__file__).parent
@@ -327,7 +327,14 @@ def main():
     parser.add_argument('--sets', nargs='*', choices=names)
     parser.add_argument('--kinds', nargs='*', default=('ser', 'fits'))
     parser.add_argument('--caches', nargs='*', default=('warm', 'cold'))
+    parser.add_argument('--rst', type=Path, help='a table for the documentation')
+    parser.add_argument(
+        '--again', action='store_true', help='measure nothing, write the tables again'
+    )
     args = parser.parse_args()
+    if args.again:
+        write_results(args, None)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         args.folder = (args.folder or Path(temporary)).absolute()
         records = []
@@ -350,19 +357,26 @@ def main():
             records.append(record)
             print(json.dumps(record), flush=True)
             result.unlink(missing_ok=True)
-    machine = {
-        'processor': processor(),
-        'threads': args.threads,
-        'python': platform.python_version(),
-        'numpy': np.__version__,
-    }
+    write_results(args, records)
+
+
+def write_results(args, records):
+    """Write records beside older ones of other kinds, and the tables of all."""
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / 'results.json'
-    if path.exists():
-        records = merge(json.loads(path.read_text())['records'], records)
-    document = {'machine': machine, 'records': records}
-    path.write_text(json.dumps(document, indent=1) + '\n')
+    document = json.loads(path.read_text()) if path.exists() else {'records': []}
+    if records is not None:
+        document['records'] = merge(document['records'], records)
+        document['machine'] = {
+            'processor': processor(),
+            'threads': args.threads,
+            'python': platform.python_version(),
+            'numpy': np.__version__,
+        }
+        path.write_text(json.dumps(document, indent=1) + '\n')
     write_table(document, args.output / 'table.rst')
+    if args.rst:
+        write_page(document, args.rst)
     print((args.output / 'table.rst').read_text())
 
 
