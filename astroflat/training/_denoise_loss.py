@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch.nn import functional
 
 from astroflat.training._noise import Stabiliser
 
-__all__ = ['Validation', 'flux_errors', 'supervised_loss']
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ['Validation', 'fit_doubt', 'flux_errors', 'supervised_loss']
 
 _EDGES = (3.0, 5.0, 8.0, 14.0, 25.0, 60.0)
 
@@ -36,8 +39,7 @@ def supervised_loss(
     Returns
     -------
     dict of Tensor
-        ``loss`` and its terms ``pixels``, ``flux`` and ``doubt``, the
-        squared difference of the error that is left and what is said of it.
+        ``loss`` and its terms ``pixels`` and ``flux``.
 
     Notes
     -----
@@ -46,11 +48,8 @@ def supervised_loss(
     of all stars of about the same true brightness, in standard deviations:
     single stars may scatter, but not their mean.
     """
-    found, sigma = model(batch['v']).float().split(1, dim=1)
+    found = model(batch['v'])[:, :1].float()
     pixels = functional.huber_loss(found, batch['noise'], delta=4.0)
-    # The error is judged, not changed, by what is said of it.
-    size = (found - batch['noise']).detach().abs().clamp(max=6.0)
-    doubt = (sigma - 1.2533 * size).square().mean()
     errors = flux_errors(found, batch)
     squares = [
         _mean(errors.clamp(-5.0, 5.0), (batch['snr'] >= low) & (batch['snr'] < high))
@@ -58,12 +57,7 @@ def supervised_loss(
         for low, high in itertools.pairwise(_EDGES)
     ]
     term = torch.stack(squares).mean()
-    return {
-        'loss': pixels + flux * term + 0.1 * doubt,
-        'pixels': pixels,
-        'flux': term,
-        'doubt': doubt,
-    }
+    return {'loss': pixels + flux * term, 'pixels': pixels, 'flux': term}
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -205,3 +199,66 @@ class Validation:
         linear = (clean - true).square().mean(1)
         peak = (high - low).clamp(min=1e-3)
         return 10.0 * torch.log10(1e4 / error), 10.0 * torch.log10(peak**2 / linear)
+
+
+def fit_doubt(
+    model: Any,
+    batches: Callable[[torch.Generator], dict[str, torch.Tensor]],
+    *,
+    n_batches: int = 8,
+    steps: int = 400,
+    seed: int = 1,
+) -> float:
+    """
+    Fit the layer that says what error a trained network leaves, in place.
+
+    Parameters
+    ----------
+    model : DenoiseNet
+        Trained network. Nothing else of it changes.
+    batches : callable
+        As for `astroflat.training.loop.fit`.
+    n_batches : int, optional
+        Batches whose features are kept.
+    steps : int, optional
+        Steps of the fit.
+    seed : int, optional
+        Start of the random numbers.
+
+    Returns
+    -------
+    float
+        Mean squared difference at the end.
+
+    Notes
+    -----
+    The standard deviation is fitted to the size of the errors times
+    ``sqrt(pi / 2)``, which has the same mean for normal errors and lets no
+    single one count as much as its square.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    kept = [_features(model, batches(generator)) for _ in range(n_batches)]
+    layer = model.doubt.requires_grad_(requires_grad=True)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        features, size = kept[step % n_batches]
+        loss = (model.error(features) - 1.2533 * size).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    layer.requires_grad_(requires_grad=False)
+    return float(loss.detach())
+
+
+def _features(
+    model: Any, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features at full resolution, and the size of the errors."""
+    with torch.no_grad():
+        v = batch['v']
+        features = model.features(model.knee * torch.asinh(v / model.knee))
+        error = (model(v)[:, :1] - batch['noise']).abs().clamp(max=6.0)
+    return features, error

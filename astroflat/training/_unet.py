@@ -16,8 +16,6 @@ from torch.nn import functional
 
 __all__ = ['BlurPool', 'DenoiseNet']
 
-# The error at the start is the softplus of minus this: 0.37.
-_PRIOR = 0.8
 # Above this no error is told from another.
 _WORST = 3.0
 
@@ -107,6 +105,8 @@ class DenoiseNet(nn.Module):
     is bounded by ``largest``. The way of the image itself around the network
     is linear and exact. There are no biases (Mohan et al. 2020, ICLR): an
     image without any noise or structure comes out as it was, bit for bit.
+    The error that is left is read off the features by a layer of its own,
+    fitted when all else is trained.
     """
 
     multiple = 8
@@ -117,7 +117,7 @@ class DenoiseNet(nn.Module):
         *,
         blocks: tuple[int, ...] = (1, 1, 1, 1),
         top_skip: bool = True,
-        blur: bool = False,
+        blur: bool = True,
         largest: float = 12.0,
         reach: float = 200.0,
     ) -> None:
@@ -135,8 +135,12 @@ class DenoiseNet(nn.Module):
             self.up.insert(0, nn.Conv2d(below, width, 3, padding=1, bias=False))
             self.up.insert(1, _blocks(width, max(1, blocks[level] - 1)))
         self.bottom = _blocks(widths[-1], blocks[-1])
-        self.tail = nn.Conv2d(widths[0], 2, 3, padding=1, bias=False)
+        self.tail = nn.Conv2d(widths[0], 1, 3, padding=1, bias=False)
+        self.doubt = nn.Conv2d(widths[0], 1, 3, padding=1)
+        self.doubt.requires_grad_(requires_grad=False)
         nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.doubt.weight)
+        nn.init.constant_(self.doubt.bias, -1.0)
         self.settings = {
             'widths': list(widths),
             'blocks': list(blocks),
@@ -163,14 +167,29 @@ class DenoiseNet(nn.Module):
             deviation of the error after that, both in units of the input.
         """
         x = self.features(self.knee * torch.asinh(v / self.knee))
-        raw = self.tail(x).float()
         gate = 1.0 / (1.0 + (v.float() / self.reach) ** 4)
-        noise = gate * self.largest * torch.tanh(raw[:, :1] / self.largest)
+        raw = self.tail(x).float()
+        noise = gate * self.largest * torch.tanh(raw / self.largest)
         # Where nothing is changed all of the noise is left.
-        left = functional.softplus(raw[:, 1:] - _PRIOR)
-        left = _WORST * torch.tanh(left / _WORST)
-        error = torch.sqrt(gate * left**2 + 1.0 - gate)
+        error = torch.sqrt(gate * self.error(x) ** 2 + 1.0 - gate)
         return torch.cat((noise, error), dim=1)
+
+    def error(self, features: torch.Tensor) -> torch.Tensor:
+        """
+        Return the standard deviation of the error that is left.
+
+        Parameters
+        ----------
+        features : Tensor
+            Features at full resolution.
+
+        Returns
+        -------
+        Tensor
+            Standard deviation, at most 3: larger ones are not told apart.
+        """
+        raw = functional.softplus(self.doubt(features).float())
+        return _WORST * torch.tanh(raw / _WORST)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """

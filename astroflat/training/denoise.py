@@ -70,7 +70,7 @@ def train(
 
     from astroflat.training._checkpoint import save_weights
     from astroflat.training._denoise_data import NoisySquares
-    from astroflat.training._denoise_loss import Validation, supervised_loss
+    from astroflat.training._denoise_loss import Validation, fit_doubt, supervised_loss
     from astroflat.training._unet import DenoiseNet
     from astroflat.training.loop import FitSettings, fit
     from astroflat.training.scenes import SceneChoice, ScenePool
@@ -103,6 +103,8 @@ def train(
         result = fit(
             model, squares, supervised_loss, settings, folder, validate=validate
         )
+        fit_doubt(result.average, squares)
+        result.validation = validate(result.average)
         drawn = made.made
     facts = {
         'network': model.settings,

@@ -1,0 +1,112 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Weights of the denoiser to the ONNX file that the denoiser runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ['HALO', 'export_denoiser', 'load_network']
+
+#: How far a pixel of the result looks, in pixels, for the network as it is by
+#: default; measured by changing single pixels.
+HALO = 88
+
+
+def load_network(weights: Path | str) -> tuple[Any, dict[str, Any]]:
+    """
+    Make the network of a file of weights.
+
+    Parameters
+    ----------
+    weights : path-like
+        File written by `astroflat.training.denoise.train`.
+
+    Returns
+    -------
+    tuple
+        Network, and what the file says of its training.
+    """
+    import json
+
+    from safetensors import safe_open
+
+    from astroflat.training._checkpoint import load_weights
+    from astroflat.training._unet import DenoiseNet
+
+    with safe_open(str(weights), framework='pt') as file:
+        facts = json.loads(file.metadata()['astroflat'])
+    settings = dict(facts['network'])
+    model = DenoiseNet(tuple(settings.pop('widths')), **settings)
+    load_weights(model, weights)
+    return model.eval(), facts
+
+
+def export_denoiser(
+    weights: Path | str,
+    path: Path | str,
+    *,
+    name: str = 'denoise-sky',
+    version: str = '1.0',
+    metrics: dict[str, Any] | None = None,
+) -> float:
+    """
+    Write a trained denoiser as an ONNX file with its card, and check it.
+
+    Parameters
+    ----------
+    weights : path-like
+        File written by `astroflat.training.denoise.train`.
+    path : path-like
+        File to write, ``.onnx``.
+    name, version : str, optional
+        Name and version on the card.
+    metrics : dict, optional
+        What was measured, for the card.
+
+    Returns
+    -------
+    float
+        Largest difference between the network and the file.
+    """
+    import datetime as dt
+
+    import torch
+
+    from astroflat import __version__
+    from astroflat.neural.cards import ModelCard
+    from astroflat.training.export import check_parity, export_onnx
+
+    model, facts = load_network(weights)
+    validation = facts.pop('validation', {})
+    card = ModelCard(
+        name=name,
+        task='denoise',
+        version=version,
+        description='Predicts the noise of linear frames of the sky, Sun and Moon.',
+        inputs=({'name': 'image', 'channels': 1, 'meaning': _INPUT},),
+        outputs=({'name': 'result', 'channels': 2, 'meaning': _OUTPUT},),
+        multiple=model.multiple,
+        halo=HALO,
+        normalisation=_INPUT,
+        units='standard deviations of the noise',
+        training=facts,
+        metrics=metrics or validation,
+        licence='BSD-3-Clause',
+        code_version=__version__.split('+')[0],
+        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+    )
+    path = Path(path)
+    example = torch.randn(2, 1, 64, 72)
+    export_onnx(model, path, [example], card=card)
+    return max(
+        check_parity(model, path, [10.0 * torch.randn(1, 1, 104, 200)]),
+        check_parity(model, path, [torch.randn(3, 1, 8, 16)]),
+    )
+
+
+_INPUT = (
+    'generalised Anscombe transform of the image minus its local level (medians of '
+    'blocks of 16 pixels, interpolated), in standard deviations of the noise'
+)
+_OUTPUT = 'noise to be subtracted; standard deviation of the error that is left'
