@@ -47,9 +47,7 @@ def render_product(
     for model in models:
         (small if boxes and isinstance(model, ShadowModel) else wide).append(model)
     out = np.ones(shape, dtype=np.float32)
-    _fill(out, wide, np.multiply)
-    for model in small:
-        _multiply_box(out, model)
+    _fill(out, wide, np.multiply, small)
     return out
 
 
@@ -154,32 +152,33 @@ def box_slices(model: PixelModel, shape: tuple[int, int]) -> tuple[slice, slice]
     )
 
 
-def _fill(out: np.ndarray, models: Sequence[PixelModel], join: np.ufunc) -> None:
+def _fill(
+    out: np.ndarray,
+    models: Sequence[PixelModel],
+    join: np.ufunc,
+    small: Sequence[PixelModel] = (),
+) -> None:
     """Join models into ``out``, bands of rows on a few threads."""
-    if not models:
+    if not models and not small:
         return
     ny, nx = out.shape
-    # Bands of a quarter MiB keep the temporaries of a formula in the cache.
-    bands = row_chunks(ny, nx, target=2**18)
+    # Smaller bands let the threads wait for each other, larger ones leave the cache.
+    bands = row_chunks(ny, nx, target=2**20)
     x = np.arange(nx, dtype=np.float32)[None]
     y = np.arange(ny, dtype=np.float32)[:, None]
+    boxes = [(model, box_slices(model, out.shape)) for model in small]
 
     def band(rows: slice) -> None:
         for model in models:
             join(out[rows], _values(model, x, y[rows]), out=out[rows])
+        for model, (own, cols) in boxes:
+            part = slice(max(own.start, rows.start), min(own.stop, rows.stop))
+            if part.start < part.stop and cols.start < cols.stop:
+                values = _values(model, x[:, cols], y[part])
+                join(out[part, cols], values, out=out[part, cols])
 
     with ThreadPoolExecutor(min(n_threads(), 4, len(bands))) as pool:
         list(pool.map(band, bands))
-
-
-def _multiply_box(out: np.ndarray, model: PixelModel) -> None:
-    """Multiply a model into ``out`` within its reach."""
-    rows, cols = box_slices(model, out.shape)
-    if rows.start >= rows.stop or cols.start >= cols.stop:
-        return
-    x = np.arange(cols.start, cols.stop, dtype=np.float32)[None]
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    out[rows, cols] *= _values(model, x, y)
 
 
 def _values(model: PixelModel, x: np.ndarray, y: np.ndarray) -> np.ndarray:
