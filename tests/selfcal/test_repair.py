@@ -25,7 +25,7 @@ from astroflat.selfcal._repair_motes import Template, place, shifted
 from astroflat.selfcal._repair_search import Motion, fit_motion
 
 SHAPE = (192, 240)
-MOTES = [(50, 60, 13, 0.06), (140, 75, 11, 0.05), (85, 170, 15, 0.07)]
+MOTES = [(50, 60, 13, 0.06), (140, 75, 11, 0.05), (85, 170, 14, 0.055)]
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
 
 
