@@ -253,7 +253,7 @@ def _explain_load(name: str, error: Exception) -> str:
     }
     if 'No graph was found' in text:
         kind = 'InvalidProtobuf'
-    if os.devnull in text or 'xternal data' in text:
+    if f'{os.devnull}{os.sep}' in text or 'xternal data' in text:
         return f'{name}: weights in another file; take them in with embed_card'
     reason = reasons.get(kind, 'ONNX Runtime cannot load it')
     return f'{name}: {reason} ({text})'

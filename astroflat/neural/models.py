@@ -166,10 +166,11 @@ def find_model(
         ...
     astroflat._exceptions.ModelError: there is no network 'no-such-network'; ...
     """
-    if isinstance(name, Model):
-        return _check_task(name, task)
-    text = os.fspath(name)
     sha256 = _check_hash(sha256)
+    if isinstance(name, Model):
+        found = _from_file(name.path, sha256) if sha256 else name
+        return _check_task(found, task)
+    text = os.fspath(name)
     if '://' in text:
         return _check_task(_from_web(text, sha256), task)
     if isinstance(name, str) and not _is_path(name):

@@ -243,8 +243,9 @@ def test_wrong_task(saved):
 
 def test_wrong_hash(saved):
     """A file with another hash is refused, and a hash that is none."""
-    with pytest.raises(ModelError, match='not the file that it should be'):
-        find_model(saved(), sha256=64 * '0')
+    for name in (saved(), find_model(saved())):
+        with pytest.raises(ModelError, match='not the file that it should be'):
+            find_model(name, sha256=64 * '0')
     for bad in ('abc', 63 * '0', 64 * 'g', 5):
         with pytest.raises(ModelError, match='64 hexadecimal digits'):
             find_model(saved(), sha256=bad)
