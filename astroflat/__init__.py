@@ -24,6 +24,7 @@ _NAMES = {
     'AstroflatWarning': 'astroflat._exceptions',
     'DegenerateDithersError': 'astroflat._exceptions',
     'DegradationModel': 'astroflat.degradation.model',
+    'Denoiser': 'astroflat.neural.denoiser',
     'FlatSolution': 'astroflat.solution',
     'correct_frames': 'astroflat.pipelines.apply',
     'detect_dust': 'astroflat.dust',

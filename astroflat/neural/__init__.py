@@ -14,6 +14,7 @@ from typing import Any
 
 # Public name -> module, relative to this package.
 _NAMES = {
+    'Denoiser': 'denoiser',
     'DeviceError': '._exceptions',
     'Model': 'models',
     'ModelCard': 'cards',
