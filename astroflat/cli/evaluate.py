@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,9 @@ def _write(
     _write_csv(folder / 'evaluate.csv', rows, args.overwrite)
     merged.write(folder / 'evaluate.json', overwrite=args.overwrite)
     figures, tables = _figures(folder, evaluations, args), {}
-    only = next(iter(evaluations.values()))
-    page, single = only.report, len(evaluations) == 1
+    name, only = next(iter(evaluations.items()))
+    page = replace(only.report, method=f'{name}: {only.report.method}')
+    single = len(evaluations) == 1
     if not single:
         page = QualityReport('evaluate', {}, {}, merged.verdict, merged.reasons)
         tables['Results'] = _turned(rows)
