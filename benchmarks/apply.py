@@ -290,8 +290,9 @@ def table(result):
     """
     ny, nx = result['shape']
     title = (
-        f'Correction of {nx} x {ny} float32 with variance and mask, '
-        f'{result["threads"]} threads, median of {result["repeat"]} turns'
+        f'Correction of {nx} x {ny} float32 with variance and mask, written by '
+        f'``benchmarks/apply.py``: {result["processor"]}, {result["threads"]} threads, '
+        f'median of {result["repeat"]} turns'
     )
     lines = [
         f'.. list-table:: {title}',
@@ -371,10 +372,25 @@ def run(shape, repeat, n_threads):
         'shape': list(shape),
         'repeat': repeat,
         'threads': n_threads,
-        'machine': platform.machine(),
+        'processor': processor(),
         'versions': versions,
         'parts': parts,
     }
+
+
+def processor():
+    """
+    Return the name of the processor.
+
+    Returns
+    -------
+    name : str
+        As the system calls it.
+    """
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(':', 1)[1] for line in lines if line.startswith('model name')]
+    return names[0].strip() if names else platform.machine()
 
 
 def main(argv=None):
@@ -402,7 +418,8 @@ def main(argv=None):
     if options.json:
         options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + '\n')
     if options.rst:
-        options.rst.write_text(text)
+        # A page of its own for Sphinx, to be included in others.
+        options.rst.write_text(f':orphan:\n\n.. tables start here\n\n{text}')
 
 
 if __name__ == '__main__':

@@ -53,6 +53,8 @@ def main(arguments=None):
     changed = _changed_scenes(manifest, options)
     _run(manifest, methods, log, options)
     document = _document(manifest, methods, log, options, changed=changed)
+    if options.keep:
+        _keep(document, json.loads(Path(options.keep).read_text(encoding='utf-8')))
     _write(document, options)
     return 0
 
@@ -83,6 +85,7 @@ def _parser():
     add('--no-check', action='store_true', help='do not check the simulator')
     add('--rst', help='write the tables to this file')
     add('--json', help='write the numbers to this file')
+    add('--keep', help='file of numbers: take those of other methods from here')
     add('--write-manifest', action='store_true', help='design the scenes anew')
     return parser
 
@@ -200,6 +203,29 @@ def _document(manifest, methods, log, options, *, changed):
         ),
         'parts': parts,
     }
+
+
+def _keep(document, older):
+    """Take the methods that were not run now from older numbers."""
+    if older['manifest'] != document['manifest']:
+        msg = 'the numbers to keep belong to other scenes; run all methods'
+        raise ValueError(msg)
+    kept = {}
+    for name, part in document['parts'].items():
+        before = older['parts'][name]
+        others = [m for m in before['labels'] if m not in part['summary']]
+        kept |= {m: before['labels'][m] for m in others}
+        summary = {m: before['summary'][m] for m in others if m in before['summary']}
+        summary |= part['summary']
+        part['labels'] = {**before['labels'], **part['labels']}
+        part['summary'] = {m: summary[m] for m in part['labels'] if m in summary}
+        reasons = {**before['not_run'], **part['not_run']}
+        part['not_run'] = {m: r for m, r in reasons.items() if m not in summary}
+    document['versions'] = {**older['versions'], **document['versions']}
+    document['head'] += (
+        f' Numbers of an earlier run with astroflat {older["versions"]["astroflat"]}: '
+        f'{", ".join(kept.values())}.'
+    )
 
 
 def _words(manifest, parts, versions, changed, *, checked):

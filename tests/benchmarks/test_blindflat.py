@@ -525,3 +525,21 @@ def test_committed_table_belongs_to_the_manifest():
         assert numbers['parts'][part]['n_scenes'] == len(manifest[part])
     page = (ROOT / 'docs/user_guide/blindflat_table.rst').read_text()
     assert page == table.to_rst(numbers)
+
+
+def test_numbers_of_other_methods_are_kept(tmp_path, monkeypatch):
+    """One method is measured again, the others stay as they were."""
+    monkeypatch.chdir(tmp_path)
+    common = ['--part=single', '--subset=2', '--no-check']
+    both = [*common, '--methods=radial_plane', '--json=both.json']
+    assert run.main([*both, '--results=a.jsonl']) == 0
+    one = [*common, '--methods=', '--json=one.json', '--keep=both.json']
+    assert run.main([*one, '--results=b.jsonl']) == 0
+    before, after = (
+        json.loads((tmp_path / name).read_text())['parts']['single']
+        for name in ('both.json', 'one.json')
+    )
+    assert list(after['summary']) == list(before['summary'])
+    kept = after['summary']['radial_plane']
+    assert kept == before['summary']['radial_plane']
+    assert 'earlier run' in json.loads((tmp_path / 'one.json').read_text())['head']
