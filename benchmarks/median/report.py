@@ -50,6 +50,14 @@ NAMES = {
     'ccdproc+bottleneck': '``ccdproc.combine`` (has σ), bottleneck',
     'ccdproc': '``ccdproc.combine`` (has σ)',
 }
+PAGE_COLUMNS = (
+    'method',
+    'step [s]',
+    'Siril / this',
+    'process [s]',
+    'Siril / this',
+    'memory [MB]',
+)
 
 
 def write_page(document, path):
@@ -64,43 +72,49 @@ def write_page(document, path):
     path : `pathlib.Path`
         Where to write it.
     """
-    groups = group_records(document)
     machine = document['machine']
-    title = (
-        f'Medians, written by ``benchmarks/median/run.py``: {machine["processor"]}, '
+    setting = (
+        f'; ``benchmarks/median/run.py``, {machine["processor"]}, '
         f'{machine["threads"]} threads, Python {machine["python"]}, '
-        f'NumPy {machine["numpy"]}; median of the rounds'
+        f'NumPy {machine["numpy"]}'
     )
-    lines = [
-        ':orphan:',
-        '',
-        '.. tables start here',
-        '',
-        f'.. list-table:: {title}',
-        '   :header-rows: 1',
-        '   :widths: 34 12 14 12 14 14',
-        '',
-        *entry('method', 'step [s]', 'Siril / this', 'process [s]', 'Siril / this'),
-        '     - memory [MB]',
-    ]
-    for (frames, kind, cache), methods in groups.items():
-        lines += entry(f'**{frames}, {kind.upper()}, {cache}**', *[''] * 5)
-        siril = methods.get('siril', [])
-        for name in [n for n in NAMES if n in methods]:
-            records = methods[name]
-            step, wall = middle(records, 'seconds'), middle(records, 'wall')
-            # A method of Python alone has no process that a user would start.
-            whole = name in ('siril', 'command', 'ccdproc', 'ccdproc+bottleneck')
-            wall = wall if whole else None
-            lines += entry(
-                NAMES[name],
-                number(step, '.3g'),
-                number(ratio(middle(siril, 'seconds'), step), '.3g'),
-                number(wall, '.3g'),
-                number(ratio(middle(siril, 'wall'), wall), '.3g'),
-                number(max(record['memory'] for record in records) / 1e6, '.0f'),
-            )
-    path.write_text('\n'.join(lines) + '\n')
+    lines = [':orphan:', '', '.. tables start here', '']
+    for key, methods in group_records(document).items():
+        frames, kind, cache = key
+        # Other pages include what lies between these comments.
+        name = f'{frames}, {kind}, {cache}'
+        lines += [
+            f'.. begin {name}',
+            '',
+            f'.. list-table:: {frames} in {kind.upper()} files, {cache} cache{setting}',
+            '   :header-rows: 1',
+            '   :widths: 34 12 14 12 14 14',
+            '',
+            *entry(*PAGE_COLUMNS),
+            *(line for row in page_rows(methods) for line in entry(*row)),
+            '',
+            f'.. end {name}',
+            '',
+        ]
+    path.write_text('\n'.join(lines[:-1]) + '\n')
+
+
+def page_rows(methods):
+    """Yield the cells of the rows of one table of the documentation."""
+    siril = methods.get('siril', [])
+    for name in [n for n in NAMES if n in methods]:
+        records = methods[name]
+        step, wall = middle(records, 'seconds'), middle(records, 'wall')
+        # The other methods are no commands that a user would start.
+        wall = wall if name in ('siril', 'command') else None
+        yield (
+            NAMES[name],
+            number(step, '.3g'),
+            number(ratio(middle(siril, 'seconds'), step), '.3g'),
+            number(wall, '.3g'),
+            number(ratio(middle(siril, 'wall'), wall), '.3g'),
+            number(max(record['memory'] for record in records) / 1e6, '.0f'),
+        )
 
 
 def entry(*cells):
