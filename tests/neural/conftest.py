@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 # Numbers of the fields and types in onnx.proto.
-FLOAT, INT64, HALF = 1, 7, 10
-TYPES = {'float32': FLOAT, 'float16': HALF, 'int64': INT64}
+TYPES = {'float32': 1, 'int64': 7, 'str': 8, 'float16': 10}
 
 
 def varint(value):

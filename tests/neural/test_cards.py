@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import string
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,15 @@ def test_weights_outside_are_refused(saved, tmp_path, monkeypatch, capfd):
     with pytest.raises(ModelError, match='weights in another file'):
         Session(path)
     assert capfd.readouterr() == ('', '')
+
+
+def test_embed_without_onnx(saved, monkeypatch):
+    """The error says what to install."""
+    path = saved()
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    with pytest.raises(ImportError, match=r"pip install 'astroflat\[train\]'"):
+        embed_card(path, CARD)
+    assert read_card(path) == CARD
 
 
 def test_embed_errors(saved, tmp_path):

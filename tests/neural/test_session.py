@@ -137,6 +137,19 @@ def test_damaged_file(make_net, size, capfd):
     assert capfd.readouterr() == ('', '')
 
 
+def test_networks_of_text(make_net):
+    """Networks that take no numbers are refused."""
+    with pytest.raises(ModelError, match=r"'x' of type tensor\(string\), not an array"):
+        Session(make_net((('Identity',),), dtype='str'))
+
+
+def test_without_onnxruntime(monkeypatch):
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ImportError, match="pip install 'onnxruntime'"):
+        load_onnxruntime()
+
+
 def test_unknown_operation(make_net, capfd):
     """A file that needs more than ONNX Runtime has is refused."""
     with pytest.raises(ModelError, match='Nonsense'):
