@@ -15,7 +15,7 @@ from astroflat._arrays import float_dtype
 from astroflat._arrays import n_threads as count_threads
 from astroflat.combine._calibration import Calibration
 from astroflat.combine._columns import Strip
-from astroflat.combine._estimate import make_estimator
+from astroflat.combine._estimate import make_estimator, useful_threads
 from astroflat.combine._options import Options, choose_engine
 from astroflat.combine._plan import Plan, make_plan
 from astroflat.combine._spread import uncertainty as uncertainty_of
@@ -263,8 +263,12 @@ class _Job:
             itemsize=itemsize,
             sample_bytes=needed,
             mem_limit=mem_limit,
-            threads=threads,
+            threads=threads if self.stack.has_mask else self._worth(threads),
         )
+
+    def _worth(self, threads: int) -> int:
+        """Return how many threads are worth it where no sample is masked."""
+        return useful_threads(self.shape[0], self.dtype, self.options, threads)
 
     def run(self, plan: Plan, progress: Progress | None) -> CombineResult:
         """Combine all strips."""
@@ -304,6 +308,7 @@ class _Worker:
             len(stack),
             job.dtype,
             job.options,
+            threads=plan.threads,
             block_bytes=plan.block_bytes,
         )
         self._buffer = None

@@ -30,6 +30,7 @@ __all__ = [
     'Ranks',
     'make_estimator',
     'make_ranks',
+    'useful_threads',
 ]
 
 Way = Literal['compiled', 'network', 'sorted', 'halved']
@@ -37,8 +38,11 @@ Way = Literal['compiled', 'network', 'sorted', 'halved']
 # The blocks of plain NumPy are larger than the cache would like: calls have to
 # be long, or threads spend their time waiting for the interpreter's lock.
 _LARGE = 3
-# Up to this many frames short integers go through a sorting network (measured).
+# Up to this many frames short integers go through a sorting network if there
+# is one thread (its calls are too short for more); in several threads those of
+# two bytes are sorted up to this many, or fewer in two (measured).
 _NETWORK_LIMIT = 64
+_SORT_LIMIT = 128
 
 
 class Estimate(NamedTuple):
@@ -85,6 +89,7 @@ def make_estimator(
     dtype: np.dtype,
     options: Options,
     *,
+    threads: int = 1,
     block_bytes: int = BLOCK_BYTES,
 ) -> Estimator:
     """
@@ -101,6 +106,9 @@ def make_estimator(
     options : Options
         What to compute.
 
+    threads : int, optional
+        How many run at the same time.
+
     block_bytes : int, optional
         The size of its working block.
 
@@ -115,18 +123,51 @@ def make_estimator(
         return ClippedEstimator(n, dtype, options, block_bytes)
     ranks = None
     if options.needs_ranks:
-        way = _way(n, dtype, compiled=options.compiled)
+        way = _way(n, dtype, threads, compiled=options.compiled)
         ranks = make_ranks(n, dtype, way, block_bytes)
     return _PlainEstimator(n, options, ranks, block_bytes)
 
 
-def _way(n: int, dtype: np.dtype, *, compiled: bool) -> Way:
+def _way(n: int, dtype: np.dtype, threads: int, *, compiled: bool) -> Way:
     """Return the fastest way to medians."""
     if compiled:
         return 'compiled'
     if dtype.kind == 'f' or dtype.itemsize > 2:
         return 'sorted'
-    return 'network' if n <= _NETWORK_LIMIT else 'halved'
+    if threads == 1:
+        return 'network' if n <= _NETWORK_LIMIT else 'halved'
+    limit = _NETWORK_LIMIT if threads == 2 else _SORT_LIMIT
+    return 'sorted' if dtype.itemsize == 2 and n <= limit else 'halved'
+
+
+def useful_threads(n: int, dtype: np.dtype, options: Options, threads: int) -> int:
+    """
+    Return how many threads are worth starting.
+
+    Parameters
+    ----------
+    n : int
+        The number of frames.
+
+    dtype : `numpy.dtype`
+        The type of the samples.
+
+    options : Options
+        What to compute.
+
+    threads : int
+        How many are allowed.
+
+    Returns
+    -------
+    threads : int
+        1 instead of 2 where one thread's sorting network is faster than two
+        threads that sort: for medians of few integers of two bytes.
+    """
+    plain = options.clip is None and options.spread is None and not options.compiled
+    short = dtype.kind != 'f' and dtype.itemsize == 2 and n <= _NETWORK_LIMIT
+    serial = threads == 2 and plain and short and options.needs_ranks
+    return 1 if serial else threads
 
 
 def make_ranks(

@@ -311,3 +311,16 @@ def test_running_is_light():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('uncertainty', [None, 'mad'])
+@pytest.mark.parametrize('n', [3, 64, 65])
+def test_two_threads_of_few_short_integers(n, uncertainty):
+    """Whatever is done by one or two threads, the numbers are the same."""
+    frames = np.random.default_rng(n).integers(900, 1100, (n, 30, 41)).astype('u2')
+    options = {'uncertainty': uncertainty, 'engine': 'numpy'}
+    one, two, three = (combine_stack(frames, n_threads=k, **options) for k in (1, 2, 3))
+    expected = np.median(frames, axis=0).astype('f4')
+    for result in (one, two, three):
+        assert np.array_equal(result.value, expected)
+        assert uncertainty is None or np.array_equal(result.sigma, one.sigma)
