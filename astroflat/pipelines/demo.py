@@ -288,15 +288,30 @@ def _residuals(
 
 
 def _video_images(video: SimulatedVideo, solution: FlatSolution) -> list:
-    """Return a frame before, its correction and what it should be."""
+    """Return a frame before, its correction and what it should be, close up."""
     frame = video.frame(0).astype(np.float32) - video.camera.bias
     truth = video.light(0) / video.camera.gain
+    part = _dusty_part(solution.flat.data)
     return [
-        ('one frame of the video', frame, 'sun'),
-        ('corrected by its own dust flat', solution.correct(frame), 'sun'),
-        ('the dust flat', solution.flat, 'flat'),
-        ('truth: what the Sun sent', truth, 'sun'),
+        ('one frame of the video, close up', frame[part], 'sun'),
+        ('corrected by its own dust flat', solution.correct(frame)[part], 'sun'),
+        ('the dust flat', solution.flat.data[part], 'flat'),
+        ('truth: what the Sun sent', truth[part], 'truth'),
     ]
+
+
+def _dusty_part(flat: np.ndarray) -> tuple[slice, slice]:
+    """Return a quarter of the width and height, where there is most dust."""
+    from scipy.ndimage import uniform_filter
+
+    size = [max(1, n // 4) for n in flat.shape]
+    dust = uniform_filter(np.abs(1.0 - flat), size, mode='constant')
+    centre = np.unravel_index(np.argmax(dust), flat.shape)
+    starts = [
+        int(np.clip(c - k // 2, 0, n - k))
+        for c, k, n in zip(centre, size, flat.shape, strict=True)
+    ]
+    return tuple(slice(a, a + k) for a, k in zip(starts, size, strict=True))
 
 
 def _night_images(folder: Path, solution: FlatSolution) -> list:
