@@ -20,6 +20,8 @@ _LOOSE = 0.05
 # Scale on which variances are averaged, as a share of the frame.
 _LOCAL = 1 / 12
 _BLOCK = 16
+# Iterations that are enough to know an error.
+_MOST = 60
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def fix_plane(fit: SkyFit) -> Plane:
     plane : Plane
         The slope and how sure it is.
     """
-    groups = fit.layout.groups
-    offsets, levels = fit.offsets.copy(), fit.levels.copy()
+    used = np.array([w.any() for w in fit.weights])
+    groups = fit.layout.groups[used]
+    offsets, levels = fit.offsets[used], fit.levels[used]
     for g in np.unique(groups):
         offsets[groups == g] -= offsets[groups == g].mean(axis=0)
         levels[groups == g] -= levels[groups == g].mean()
@@ -153,7 +156,7 @@ def estimate_error(fit: SkyFit, rng: np.random.Generator) -> FlatError:
     halves = _halves(fit)
     apart, count = _difference(fit, halves, _LOOSE * fit.noise.least)
     _fill_with_noise(fit, rng)
-    solved, probe = fit.solve(operator, fit.residual, _LOOSE)
+    solved, probe = fit.solve(operator, fit.residual, _LOOSE, max_iterations=_MOST)
     fit.subtract(operator, solved, probe)
     probe = _off_plane(probe, fit.seen)
     told = _local(_sum_of_squares(fit), fit.seen)
@@ -195,7 +198,9 @@ def _difference(
     flats, count = [], 0
     for half in halves:
         operator = fit.operator(half)
-        solved, flat = fit.solve(operator, fit.residual[half], tolerance, half)
+        solved, flat = fit.solve(
+            operator, fit.residual[half], tolerance, half, max_iterations=_MOST
+        )
         flats.append(np.where(operator.total > 0, flat, np.nan))
         count += solved.iterations
     if not flats:

@@ -28,6 +28,10 @@ _SAMPLES = 600_000
 _HUGE = 6e4
 # A pixel of sky that others see with at least this weight is shared.
 _SHARED = 32
+# A pixel that has lost more of its samples begins anew, per frame.
+_FEW = 64
+# The share of the samples of a pixel that must agree.
+_MAJORITY = 0.4
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class FitOptions:
     clip: float | None = 5.0
     tolerance: float = 1e-4
     max_iterations: int = 300
-    passes: int = 3
+    passes: int = 4
     free_levels: bool = True
     threads: int = 1
     ridge: float = 0.0
@@ -131,6 +135,8 @@ class SkyFit:
         self.converged = True
         self.change = np.inf
         self.misfit = np.inf
+        self._settled = False
+        self._there = np.zeros(shape, dtype=np.int32)
         self.seen = np.ones(shape, dtype=bool)
 
     def run(self, each: Any = None) -> SkyFit:
@@ -183,7 +189,7 @@ class SkyFit:
                 good = ~bad[k] & (light > _DARK)
                 logs = np.log(light, out=np.zeros_like(light), where=good)
                 self.residual[k, first:last] = logs
-                share = np.clip(light, 0, 1) * good
+                share = np.where(good, np.clip(light, 0, 1), 0)
                 self._weigh(k, first, last, share)
 
     def step(self, tolerance: float) -> Solved:
@@ -246,6 +252,8 @@ class SkyFit:
         data: np.ndarray,
         tolerance: float,
         chosen: slice = slice(None),
+        *,
+        max_iterations: int | None = None,
     ) -> tuple[Solved, np.ndarray]:
         """
         Fit sky, levels and flat to data.
@@ -263,6 +271,9 @@ class SkyFit:
 
         chosen : slice, optional
             The frames.
+
+        max_iterations : int, optional
+            In place of that of the options.
 
         Returns
         -------
@@ -287,7 +298,7 @@ class SkyFit:
             inverse,
             (operator.gather(given, mean), left),
             tolerance=tolerance,
-            max_iterations=self.options.max_iterations,
+            max_iterations=max_iterations or self.options.max_iterations,
             free_levels=self.options.free_levels,
         )
         fitted, _ = operator.mean(
@@ -311,17 +322,29 @@ class SkyFit:
     def _reweigh(self) -> None:
         """Compare the frames with the model, and weigh them anew."""
         operator = self.operator()
-        clip = self.options.clip
+        clip = self.options.clip or np.inf
         for first, last, values, bad in self._bands():
+            self._there[first:last] = np.sum(~bad, axis=0)
+            lights = np.empty_like(values)
+            lefts = np.empty_like(values)
             for k, frame in enumerate(values):
                 eta = operator.look(k, self.sky, first, last) + self.flat[first:last]
-                eta += np.float32(self.levels[k])
-                left = frame * np.exp(-eta) - 1
-                good = ~bad[k] & np.isfinite(left)
-                left = np.clip(np.where(good, left, 0), -_HUGE, _HUGE)
-                share = self.noise.weights(left, eta, clip or np.inf)
+                lights[k] = eta + np.float32(self.levels[k])
+                left = frame * np.exp(-lights[k]) - 1
+                left[bad[k] | ~np.isfinite(left)] = 0
+                lefts[k] = np.clip(left, -_HUGE, _HUGE)
+            # An outlier has moved the flat; beside the median of the frames it
+            # still stands out, and the others do not.
+            middle = np.zeros(lefts.shape[1:], dtype=np.float32)
+            if np.isfinite(clip):
+                lost = operator.total[first:last] < _FEW * len(lefts)
+                lost |= not self._settled
+                middle[lost] = np.median(lefts[:, lost], axis=0)
+            for k, left in enumerate(lefts):
+                share = self.noise.weights(left - middle, lights[k], clip)
                 self.residual[k, first:last] = left
-                self._weigh(k, first, last, share * good)
+                self._weigh(k, first, last, np.where(bad[k], 0, share))
+        self._settled = True
 
     def _weigh(self, k: int, first: int, last: int, share: np.ndarray) -> None:
         """Store weights from 0 to 1."""
@@ -374,6 +397,20 @@ class SkyFit:
             others = operator.look(k, cover, 0, len(count)) - weights
             count += (weights > 0) & (others > _SHARED)
         return count
+
+    def doubtful(self) -> np.ndarray:
+        """
+        Return the pixels most of whose samples were taken for outliers.
+
+        Returns
+        -------
+        doubtful : `~numpy.ndarray` of bool
+            ``(ny, nx)``.
+        """
+        used = np.zeros(self.flat.shape, dtype=np.int32)
+        for weights in self.weights:
+            used += weights > 0
+        return used < _MAJORITY * self._there
 
     def freedom(self, operator: SkyOperator) -> float:
         """

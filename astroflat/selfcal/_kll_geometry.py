@@ -114,7 +114,8 @@ def study_dithers(
             f'line, {minor:.2g} px rms across it'
         )
         return DitherGeometry(spread, angle, math.inf, [mode], 'line')
-    waves = _untold_waves(parts, uncertainty, 1 / (_UNTOLD * math.prod(shape)))
+    least = min(1 / (_UNTOLD * math.prod(shape)), _UNTOLD / 10)
+    waves = _untold_waves(parts, uncertainty, least)
     modes = [_name_wave(wave) for wave in waves]
     gain = _noise_gain(parts, shape) if not modes else math.inf
     return DitherGeometry(spread, angle, gain, modes, 'lattice' if modes else '', waves)

@@ -178,10 +178,12 @@ def _plane_numbers(result: PlaneResult) -> dict[str, Any]:
     sigma = result.sigma[good].astype(np.float64)
     error = float(np.sqrt(np.mean(sigma**2))) if good.any() else np.inf
     spread = float(np.std(flat)) if good.any() else 0.0
+    lost = result.lost
+    known = max(error**2 - lost**2, 0)
     plane = result.plane.variance(result.flat.shape)
     return {
         'error_percent': 100 * error,
-        'flat_percent': 100 * float(np.sqrt(max(spread**2 - error**2, 0))),
+        'flat_percent': 100 * float(np.sqrt(max(spread**2 - known, 0) + lost**2)),
         'plane_percent': 100 * float(np.sqrt(np.mean(plane))),
         'undetermined_percent': 100 * result.lost,
         'large_scale_percent': 100 * result.error.large,

@@ -279,14 +279,14 @@ def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneR
     if settings.levels == 'free':
         plane = fix_plane(fit)
     coverage = fit.count()
-    bad = coverage == 0
+    bad = (coverage == 0) | fit.doubtful()
     fit.seen &= ~bad
     error = estimate_error(fit, settings.rng)
     part = remove_modes(np.where(bad, 0, fit.flat), geometry)
     part -= part.mean() if geometry.kind != 'still' else 0
     log = fit.flat - part
     lost = float(np.sqrt(np.mean(part[~bad] ** 2))) if (~bad).any() else 0.0
-    variance = error.variance + np.maximum(part**2, lost**2 if lost else 0)
+    variance = error.variance + 0.5 * (part**2 + lost**2)
     if settings.levels == 'free' and not geometry.degenerate:
         variance = variance + plane.variance(log.shape)
     if settings.smooth is not None:
@@ -308,11 +308,35 @@ def _smooth(
     from scipy.ndimage import gaussian_filter
 
     weight = np.where(bad, 0, 1 / np.maximum(variance, 1e-12))
+    # What is large bends at the borders, where a mean is one-sided.
+    base = _polynomial(log, weight)
     total = np.maximum(gaussian_filter(weight, sigma), 1e-12)
-    smooth = gaussian_filter(weight * log, sigma) / total
+    smooth = base + gaussian_filter(weight * (log - base), sigma) / total
     # White noise under a Gaussian of this width.
     fewer = max(1.0, 4 * np.pi * sigma**2)
     return smooth.astype(np.float32), variance / fewer
+
+
+def _polynomial(log: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the polynomial of degree 4 through an image."""
+    axes = [np.linspace(-1, 1, m) for m in log.shape]
+    powers = [np.polynomial.legendre.legvander(a, 4) for a in axes]
+    pairs = [(i, j) for i in range(5) for j in range(5 - i)]
+    step = [max(1, m // 64) for m in log.shape]
+    part = tuple(slice(s // 2, None, s) for s in step)
+    terms = np.stack(
+        [np.outer(powers[0][part[0], i], powers[1][part[1], j]) for i, j in pairs], -1
+    )
+    root = np.sqrt(weight[part] / max(float(weight.max()), 1e-30))
+    fit, *_ = np.linalg.lstsq(
+        (terms * root[..., None]).reshape(-1, len(pairs)),
+        (log[part] * root).ravel(),
+        rcond=None,
+    )
+    return sum(
+        c * np.outer(powers[0][:, i], powers[1][:, j])
+        for c, (i, j) in zip(fit, pairs, strict=True)
+    )
 
 
 def _labels(

@@ -13,7 +13,7 @@ __all__ = ['Correlator', 'first_offsets']
 
 _SIZE = 256
 # A peak this many standard deviations high is believed.
-_SURE = 7.0
+_SURE = 15.0
 
 
 class Correlator:
@@ -156,7 +156,7 @@ def first_offsets(
             offsets[k], heights[k] = correlator.peak(here, first)
             along, height = correlator.peak(here, before)
             # Frames that follow each other overlap more.
-            if heights[k] < _SURE and height > heights[k]:
+            if heights[k] < _SURE and height > 1.3 * heights[k]:
                 offsets[k] = offsets[last] + along
                 heights[k] = min(height, heights[last])
             before, last = here, k

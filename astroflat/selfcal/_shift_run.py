@@ -11,6 +11,7 @@ import numpy as np
 
 from astroflat._progress import progress
 from astroflat.selfcal._kll_frames import Frames, Plane
+from astroflat.selfcal._shift_angle import find_angle, tile_similarity
 from astroflat.selfcal._shift_phase import first_offsets
 from astroflat.selfcal._shift_prepare import prepare
 from astroflat.selfcal._shift_refine import refine
@@ -31,6 +32,8 @@ __all__ = ['ShiftSettings', 'find_shifts']
 _METHODS = ('auto', 'wcs', 'stars', 'phase')
 # Peaks of correlations below this many standard deviations are chance.
 _CHANCE = 5.0
+# And those below this many, if all others are much higher.
+_SURE = 12.0
 # The least correlation of a frame with the sky of all.
 _ALIKE = 0.3
 _FEWEST_STARS = 6
@@ -150,12 +153,17 @@ def _wcs_list(request: Request) -> list[Any]:
     """Return the celestial WCS of the frames, None where there is none."""
     from astropy.wcs import WCS
 
+    stack = request.stack
     found: list[Any] = []
-    for header in request.stack.headers:
-        if 'CTYPE1' not in header:
+    for i, header in enumerate(stack.headers):
+        if 'CTYPE1' in header:
+            wcs = WCS(header, naxis=2)
+        else:
+            # Images in memory have it beside their headers.
+            wcs = None if stack.video is not None else stack.ccd(i).wcs
+        if wcs is None or not wcs.has_celestial:
             return [None]
-        wcs = WCS(header, naxis=2)
-        found.append(wcs if wcs.has_celestial else None)
+        found.append(wcs)
     return found
 
 
@@ -215,8 +223,12 @@ def _by_phase(
     rotation, scale = (
         _significant(v, np.hypot(*shape) / 2) for v in (fine.rotation, fine.scale)
     )
-    rotation -= rotation[reference]
-    scale -= scale[reference]
+    for k in np.flatnonzero((rotation != 0) | (scale != 0)):
+        # Beyond the first order, tiles tell it better.
+        better = tile_similarity(logs[k], logs[reference], fine.offsets[k])
+        if k != reference and better is not None:
+            rotation[k], scale[k] = better.rotation, better.scale - 1
+    rotation[reference] = scale[reference] = 0.0
     return Shifts(
         fine.offsets * step,
         fine.uncertainty * step,
@@ -241,15 +253,14 @@ def _refuse_chance(
     heights: np.ndarray, logs: np.ndarray, reference: int, request: Request
 ) -> None:
     """Raise if the offset of a frame is nothing but the highest of many peaks."""
-    lost = np.flatnonzero(heights < _CHANCE)
+    usual = float(np.median(heights))
+    lost = np.flatnonzero(heights < max(_CHANCE, min(_SURE, 0.35 * usual)))
     if lost.size:
         raise _UnalignedError(_words(int(lost[0]), logs, reference, request))
 
 
 def _words(k: int, logs: np.ndarray, reference: int, request: Request) -> str:
     """Say why a frame cannot be aligned, with the angle if it is rotated."""
-    from astroflat.selfcal._shift_angle import find_angle
-
     angle = find_angle(logs[k], logs[reference])
     name = f'frame {k} ({request.stack.label(k)})'
     if np.isfinite(angle):

@@ -145,7 +145,8 @@ def kll_flat(
     -------
     solution : FlatSolution
         ``flat`` has the mean 1 over unmasked pixels, its uncertainty, and 1
-        under its mask, which marks pixels that no offset connects to others.
+        under its mask, which marks pixels that no offset connects to others,
+        and those most of whose samples were outliers.
         ``coverage`` counts the samples behind each pixel; ``stages`` holds the
         offsets, the levels of the frames and the sky; ``report`` says what the
         flat is worth.

@@ -1,0 +1,184 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Offsets between frames: against truth, and when they are refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from astropy.wcs import WCS
+from scipy.ndimage import rotate
+
+from astroflat.degradation import simulate_video
+from astroflat.selfcal import Shifts, measure_shifts
+
+
+def rms(found, truth):
+    """Return the error of offsets against those of the first frame."""
+    return float(np.sqrt(np.mean((found.offsets - (truth - truth[0])) ** 2)))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'drift'), [('granulation', 8), ('granulation', 1.5), ('moon', 4)]
+)
+def test_textures_behind_a_dusty_flat(kind, drift):
+    """Dust and vignetting do not pull offsets towards zero."""
+    video = simulate_video(
+        10, (128, 144), kind=kind, drift=drift, pattern='random', seeing=0, rng=4
+    )
+    found = measure_shifts(video.array(), bias=video.camera.bias)
+    assert found.method == 'phase'
+    assert rms(found, video.shifts) < 0.05
+    assert found.quality.min() > 0.9
+    assert (found.rotation == 0).all()
+
+
+def test_hard_dust_on_a_faint_texture():
+    """A detector pattern ten times as strong as the sky does not win."""
+    rng = np.random.default_rng(1)
+    video = simulate_video(
+        9, (128, 128), drift=5, pattern='random', seeing=0, bits=16, rng=2
+    )
+    frames = video.array() - video.camera.bias
+    dust = np.ones((128, 128))
+    for y, x in rng.integers(6, 122, (40, 2)):
+        dust[y - 3 : y + 3, x - 3 : x + 3] = 0.5
+    found = measure_shifts(frames * dust)
+    assert rms(found, video.shifts) < 0.05
+
+
+def test_partial_overlap():
+    """Drifts of most of a frame are found along the way."""
+    truth = np.column_stack([np.linspace(0, 100, 9), np.linspace(0, -60, 9)])
+    video = simulate_video(9, (128, 128), pattern=truth, seeing=0, rng=3)
+    found = measure_shifts(video.array(), bias=video.camera.bias)
+    assert rms(found, truth) < 0.05
+
+
+def stars(offsets, size=160, seed=7):
+    """Return frames of stars behind dust and vignetting."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    places = rng.uniform(-10, size + 10, (50, 2))
+    flux = rng.uniform(100, 800, 50)
+    flat = 1 - 0.3 * (np.hypot(y - size / 2, x - size / 2) / size) ** 2
+    flat[40:50, 60:70] *= 0.7
+    # Hot pixels do not move either.
+    hot = np.zeros((size, size))
+    hot[tuple(rng.integers(0, size, (2, 30)))] = 500
+    frames = []
+    for dy, dx in offsets:
+        sky = np.full((size, size), 200.0)
+        for (py, px), f in zip(places, flux, strict=True):
+            sky += f * np.exp(-((y - py - dy) ** 2 + (x - px - dx) ** 2) / 3)
+        frames.append(rng.normal(sky * flat + hot, 2))
+    return np.array(frames)
+
+
+def test_stars():
+    """Positions of stars agree with the truth, and so does all that is seen."""
+    truth = np.random.default_rng(1).uniform(-9, 9, (5, 2))
+    frames = stars(truth)
+    found = measure_shifts(frames, method='stars')
+    assert found.method == 'stars'
+    assert rms(found, truth) < 0.05
+    assert (found.uncertainty < 0.1).all()
+    assert rms(measure_shifts(frames, method='phase'), truth) < 0.05
+
+
+def with_wcs(offset, angle=0.0, shape=(60, 70)):
+    """Return a frame with a WCS."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ['RA---TAN', 'DEC--TAN']
+    wcs.wcs.crval = [150, 20]
+    wcs.wcs.crpix = [35 + offset[1], 30 + offset[0]]
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    wcs.wcs.cd = np.array([[-c, s], [s, c]]) / 3600
+    return CCDData(np.ones(shape), unit='adu', wcs=wcs)
+
+
+def test_wcs():
+    """The WCS say it all."""
+    truth = np.array([[0, 0], [3.25, -7.5], [-4, 2.125]])
+    found = measure_shifts([with_wcs(o) for o in truth], method='wcs')
+    np.testing.assert_allclose(found.offsets, truth, atol=2e-3)
+    assert found.method == 'wcs'
+    with pytest.raises(ValueError, match='celestial WCS'):
+        measure_shifts(np.ones((3, 8, 8)), method='wcs')
+
+
+def test_rotation_of_a_wcs_is_refused():
+    """The message names the angle; on request it is only reported."""
+    frames = [with_wcs((0, 0)), with_wcs((1, 2), angle=3)]
+    with pytest.raises(ValueError, match=r'frame 1 .* rotated by -?3 deg'):
+        measure_shifts(frames, method='wcs')
+    found = measure_shifts(frames, method='wcs', max_distortion=None)
+    assert abs(found.rotation[1]) == pytest.approx(3, abs=0.01)
+
+
+def turned(angle):
+    """Return frames of a texture, the last one turned."""
+    video = simulate_video(
+        6,
+        (160, 160),
+        drift=4,
+        pattern='random',
+        seeing=0,
+        gradient=np.zeros((160, 160)),
+        rng=6,
+        flat=np.ones((160, 160)),
+    )
+    frames = video.array().astype(float) - video.camera.bias
+    frames[-1] = rotate(frames[-1], -angle, reshape=False, order=3, mode='reflect')
+    return frames
+
+
+@pytest.mark.parametrize('angle', [1.2, 30])
+def test_rotation_of_a_texture_is_refused(angle):
+    """Small and large angles are named, roughly."""
+    with pytest.raises(ValueError, match=r'frame 5 .* rotated by') as info:
+        measure_shifts(turned(angle), method='phase')
+    named = float(re.search(r'(-?[0-9.]+) deg', str(info.value)).group(1))
+    assert named == pytest.approx(angle, rel=0.25)
+
+
+def test_rotation_of_stars_is_refused():
+    """Also when no shift brings them together."""
+    frames = stars([[0, 0], [3, 2], [1, 4]])
+    frames[2] = frames[2, ::-1, ::-1]
+    with pytest.raises(ValueError, match=r'frame 2 .* rotated by about -?180.0 deg'):
+        measure_shifts(frames, method='stars')
+
+
+def test_frames_that_share_nothing_are_refused():
+    """Noise has no offset."""
+    video = simulate_video(6, (96, 96), drift=6, pattern='random', seeing=0, rng=3)
+    frames = video.array().astype(float)
+    rng = np.random.default_rng(9)
+    frames[3] = rng.normal(frames[3].mean(), 0.1 * frames[3].std(), (96, 96))
+    with pytest.raises(ValueError, match='frame 3'):
+        measure_shifts(frames, method='phase')
+
+
+def test_limits_and_arguments():
+    """Too large offsets, and nonsense."""
+    with pytest.raises(ValueError, match='more than max_shift=5'):
+        measure_shifts([with_wcs((0, 0)), with_wcs((9, 0))], method='wcs', max_shift=5)
+    with pytest.raises(ValueError, match='method must be one of'):
+        measure_shifts(np.ones((3, 8, 8)), method='magic')
+    with pytest.raises(ValueError, match='reference must be a frame'):
+        measure_shifts(np.ones((3, 8, 8)), reference=7)
+    with pytest.raises(ValueError, match=r'shape \(n, 2\)'):
+        Shifts.given(np.zeros(3))
+
+
+def test_reference():
+    """Any frame may be the one that does not move."""
+    truth = np.array([[0, 0], [3, -7], [-4, 2]])
+    found = measure_shifts([with_wcs(o) for o in truth], method='wcs', reference=1)
+    np.testing.assert_allclose(found.offsets, truth - truth[1], atol=2e-3)
+    assert found.reference == 1
