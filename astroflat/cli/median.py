@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ['add_arguments', 'run']
 
-# Below this many samples NumPy is done before numba is imported.
-_SAMPLES = 3e8
+# Below this many bytes of samples NumPy is done before numba is imported.
+_SMALL_BYTES = 6e8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,8 +119,8 @@ def _run_plain(args: argparse.Namespace) -> dict[str, Any]:
     with open_frames(common.one_or_many(args.source)) as stack:
         with show_progress(not args.quiet, stack.shape[1]) as progress:
             # A process of its own pays for the import of numba.
-            small = np.prod(stack.shape, dtype=float) < _SAMPLES
-            engine = 'numpy' if small else 'auto'
+            size = np.prod(stack.shape, dtype=float) * stack.dtype.itemsize
+            engine = 'numpy' if size < _SMALL_BYTES else 'auto'
             result = combine_stack(
                 stack, progress=progress, engine=engine, **_options(args)
             )
