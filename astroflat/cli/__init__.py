@@ -23,6 +23,8 @@ _COMMANDS = {
     'demo': 'make data with known truth, correct them, show what is left',
     'median': 'combine a video or frames to their exact median',
     'dustflat': 'make a flat of the dust from a video, frames or one flat',
+    'selfflat': 'make flats from the science frames, by the method they allow',
+    'repair': 'bring a flat that is nearly right up to date from frames',
     'correct': 'apply a flat to frames or a video',
     'simulate': 'write a video or a night with known truth',
     'evaluate': 'judge flats and images by truth or on frames',

@@ -34,6 +34,8 @@ __all__ = ['RepairOptions', 'repair_flat']
 Change = Literal['moved', 'gone', 'new', 'strength', 'depth']
 _CHANGES = ('moved', 'gone', 'new', 'strength', 'depth')
 _MIN_VALUE = 0.05
+# The median of a flat that is divided by its mean.
+_LEVELS = (0.2, 5.0)
 
 
 @dataclass(frozen=True)
@@ -264,8 +266,9 @@ def _as_flat(flat: Any, mask: Any) -> Frame:
     if not level > 0:
         msg = f'the median of flat is {level}; a flat must be positive'
         raise ValueError(msg)
-    relative = frame.unit in (None, u.dimensionless_unscaled) and 0.2 < level < 5
-    if not relative:
+    # A file that does not tell its unit is read as adu, and no flat has 1 adu.
+    counts = frame.unit not in (None, u.dimensionless_unscaled, u.adu)
+    if counts or not _LEVELS[0] < level < _LEVELS[1]:
         return unpack(FlatSolution.from_image(frame.ccd(frame.data)).flat)
     data = np.where(np.isfinite(frame.data), frame.data, 1).astype(np.float32)
     lost = ~np.isfinite(frame.data)
