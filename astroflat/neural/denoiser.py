@@ -302,7 +302,8 @@ def _warn_if_odd(settings: _Settings) -> None:
     odd = [
         scale
         for scale, known_ in zip(settings.scales, known, strict=True)
-        if known_ and not 1.0 / _ODD < scale < _ODD
+        # Without any noise there is nothing to be wrong about.
+        if known_ and scale > 0.02 and not 1.0 / _ODD < scale < _ODD
     ]
     if odd:
         msg = (

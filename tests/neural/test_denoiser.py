@@ -1,0 +1,215 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The denoiser against truth, and what it must not do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from astropy.wcs import WCS
+
+import astroflat as af
+from astroflat._exceptions import AstroflatWarning, ModelError
+from astroflat.degradation import CAMERAS, draw_scene, expose
+from astroflat.quality import image_metrics
+
+KNOWN = {'gain': 1.0, 'readnoise': 2.0, 'offset': 0.0}
+
+
+@pytest.fixture(scope='module')
+def denoiser():
+    """The network that comes with the package."""
+    return af.Denoiser(device='cpu')
+
+
+def noisy(light, seed=1):
+    """Electrons with shot noise and a read noise of 2."""
+    rng = np.random.default_rng(seed)
+    return (rng.poisson(light) + 2.0 * rng.standard_normal(light.shape)).astype('f4')
+
+
+@pytest.fixture(scope='module')
+def field():
+    """Truth and exposure of a star field."""
+    camera = replace(CAMERAS['ccd'], hot_fraction=0.0, dark_current=0.0)
+    scene = draw_scene((192, 224), kind='starfield', rng=4, level=200).render()
+    ccd = expose(scene, camera=camera, exposure=0.0, rng=2)
+    ccd.wcs = WCS(naxis=2)
+    return scene / camera.gain + camera.bias, ccd
+
+
+def test_closer_to_the_truth(denoiser, field):
+    """Ten decibels are gained on a frame of its own kind; errors are known."""
+    truth, ccd = field
+    full = ccd.data >= ccd.header['SATURATE']
+    clean = denoiser.denoise(ccd)
+    metrics = image_metrics(clean.data, truth, before=ccd.data, mask=full)
+    assert metrics['psnr_gain_db'] > 10.0
+    error = np.abs(clean.data - truth)[~full]
+    assert 0.6 < np.mean(error < clean.uncertainty.array[~full]) < 0.95
+    # The sum of all pixels is that of the input within three times its noise.
+    noise = np.sqrt(np.sum(np.maximum(truth - 1250, 1) * 1.6 + 81)) / 1.6
+    assert abs(float((clean.data - ccd.data).sum())) < 3 * noise
+
+
+def test_what_is_kept(denoiser, field):
+    """Type, shape, WCS, unit and header stay; the input is not changed."""
+    ccd = field[1]
+    before = ccd.data.copy()
+    clean = denoiser.denoise(ccd)
+    assert type(clean) is CCDData
+    assert clean.data.dtype == np.float32
+    assert (clean.unit, clean.shape) == (ccd.unit, ccd.shape)
+    assert clean.wcs is not None
+    assert np.array_equal(ccd.data, before)
+    header = clean.header
+    assert header['AFMETH'] == 'denoise'
+    assert header['AFPROV'] == 'CPUExecutionProvider'
+    assert header['AFDENOIS'] == 1.0
+    assert header['AFGAIN'] == 1.6
+    assert 'denoised' in str(header['HISTORY'])
+    assert 'AFMETH' not in ccd.header
+
+
+def test_strength(denoiser, field):
+    """Nothing is removed at 0, bit for bit, and part of it in between."""
+    ccd = field[1]
+    none, half, all_ = (denoiser.denoise(ccd, strength=s) for s in (0, 0.5, 1))
+    assert np.array_equal(none.data, ccd.data.astype('f4'))
+    middle = 0.5 * (none.data + all_.data)
+    faint = ccd.data < 2000
+    assert np.abs(half.data - middle)[faint].max() < 0.1 * np.std(ccd.data[faint])
+    sigmas = [np.median(r.uncertainty.array) for r in (none, half, all_)]
+    assert sigmas[0] > sigmas[1] > sigmas[2]
+
+
+def test_constant_is_constant(denoiser):
+    """A frame without noise comes back bit for bit, borders included."""
+    image = np.full((70, 90), 321.0, np.float32)
+    assert np.array_equal(denoiser.denoise(image, **KNOWN), image)
+    assert np.array_equal(denoiser.denoise(image), image)
+
+
+def test_nan_and_masked_pixels(denoiser):
+    """They are not changed, and spread neither themselves nor their value."""
+    image = noisy(np.full((128, 128), 100.0))
+    mask = np.zeros(image.shape, bool)
+    mask[30:33, 40:42] = True
+    clean = denoiser.denoise(np.where(mask, 1e6, image), mask=mask, **KNOWN)
+    other = denoiser.denoise(np.where(mask, -1e6, image), mask=mask, **KNOWN)
+    assert (clean[mask] == 1e6).all()
+    np.testing.assert_array_equal(clean[~mask], other[~mask])
+    assert clean[~mask].std() < 0.4 * image.std()
+    image[60, 60] = np.nan
+    clean = denoiser.denoise(CCDData(image, unit='electron', mask=mask), **KNOWN)
+    assert np.isnan(clean.data[60, 60])
+    assert np.isnan(clean.data).sum() == 1
+    assert np.array_equal(clean.data[mask], image[mask])
+    assert np.array_equal(clean.mask, mask)
+
+
+def test_bright_stars_pass(denoiser):
+    """Far above the range of training a pixel keeps its bits nearly."""
+    light = np.full((96, 96), 100.0)
+    light[40:44, 40:44] = 3e6
+    image = noisy(light)
+    clean = denoiser.denoise(image, **KNOWN)
+    core = (slice(40, 44), slice(40, 44))
+    sigma = np.sqrt(3e6)
+    assert np.abs(clean - image)[core].max() < 0.05 * sigma
+    # No ring around it beyond the noise.
+    ring = np.ones((96, 96), bool)
+    ring[36:48, 36:48] = False
+    assert np.abs(clean - 100.0)[ring].max() < 6.0 * np.sqrt(104)
+
+
+def test_change_is_bounded(denoiser):
+    """No pixel moves by more than 12 standard deviations of its noise."""
+    image = noisy(np.full((96, 96), 50.0))
+    image[50, 50] = 50.0 + 400.0
+    clean = denoiser.denoise(image, **KNOWN)
+    z = 2.0 * np.sqrt(np.maximum(np.stack([image, clean]), 0) + 0.375 + 4.0)
+    assert np.abs(z[1] - z[0]).max() <= 12.1
+    # A spike of this height is not noise: most of it stays.
+    assert clean[50, 50] > 250.0
+
+
+def test_saturated_pixels_stay(denoiser):
+    """Full pixels keep their bits."""
+    image = noisy(np.full((96, 96), 300.0))
+    image[20:24, 20:24] = 900.0
+    clean = denoiser.denoise(image, saturation=900.0, **KNOWN)
+    assert np.array_equal(clean[20:24, 20:24], image[20:24, 20:24])
+
+
+def test_tiles_do_not_show(denoiser):
+    """Small tiles give what large ones give."""
+    scene = draw_scene((200, 184), kind='galaxies', rng=3, level=300).render()
+    image = noisy(scene)
+    one = denoiser.denoise(image, **KNOWN)
+    many = denoiser.denoise(image, tile=48, **KNOWN)
+    np.testing.assert_allclose(one, many, atol=0.02)
+
+
+def test_colour_and_mosaic(denoiser):
+    """Colours are denoised apart, those of a mosaic too."""
+    light = np.stack([np.full((96, 96), level) for level in (50.0, 200.0, 800.0)], -1)
+    image = noisy(light)
+    clean = denoiser.denoise(image, **KNOWN)
+    for k, level in enumerate((50.0, 200.0, 800.0)):
+        assert clean[..., k].std() < 0.35 * image[..., k].std()
+        assert clean[..., k].mean() == pytest.approx(level, abs=0.5)
+    mosaic = np.full((128, 128), 100.0)
+    mosaic[::2, ::2] = 900.0
+    image = noisy(mosaic)
+    ccd = CCDData(image, unit='electron', meta={'BAYERPAT': 'RGGB'})
+    clean = denoiser.denoise(ccd, **KNOWN)
+    assert np.std(clean.data - mosaic) < 0.45 * np.std(image - mosaic)
+
+
+@pytest.mark.parametrize('dtype', ['>u2', 'u2', '<f8', '>f4'])
+def test_types(denoiser, dtype):
+    """Integers become float32, double precision stays."""
+    image = noisy(np.full((64, 64), 500.0)).astype(dtype)
+    clean = denoiser.denoise(image, **KNOWN)
+    assert clean.dtype == (np.float64 if dtype == '<f8' else np.float32)
+    assert clean.std() < 0.4 * image.std()
+
+
+def test_stacked_frames(denoiser):
+    """A frame with less noise than its gain says is warned of, not smeared."""
+    scene = draw_scene((192, 192), kind='galaxies', rng=3, level=300).render()
+    stack = np.mean([noisy(scene, seed) for seed in range(9)], axis=0)
+    with pytest.warns(AstroflatWarning, match='may be stacked'):
+        clean = denoiser.denoise(stack, **KNOWN)
+    before, after = (np.std(x - scene) for x in (stack, clean))
+    assert after < 0.6 * before
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'strength': 1.5}, 'strength'),
+        ({'gain': -1.0, 'readnoise': 1.0, 'offset': 0.0}, 'gain'),
+    ],
+)
+def test_wrong_arguments(denoiser, options, match):
+    """The message names the argument."""
+    with pytest.raises(ValueError, match=match):
+        denoiser.denoise(np.ones((64, 64), np.float32), **options)
+
+
+def test_networks_for_something_else():
+    """A network that does not exist is refused by name."""
+    with pytest.raises(ModelError, match='no-such'):
+        af.Denoiser('no-such')
+
+
+def test_all_bad(denoiser):
+    """A frame without a good pixel comes back."""
+    image = np.full((32, 32), np.nan, np.float32)
+    assert np.isnan(denoiser.denoise(image)).all()
