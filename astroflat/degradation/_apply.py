@@ -200,12 +200,12 @@ def _divide_band(
 ) -> int:
     """Correct a band of rows with NumPy; return how many pixels it masks."""
     f = flat.value
-    bad_flat = ~(f >= min_value)
+    good = f >= min_value
     if flat.mask is not None:
-        bad_flat = bad_flat | flat.mask
+        good = good & ~flat.mask
     # A pixel that must not be divided is divided by one.
-    divisor = np.where(bad_flat, data.dtype.type(1), f) if np.any(bad_flat) else f
-    n_masked = _join_masks(bad_flat, gradient, mask, out_mask)
+    divisor = f if np.all(good) else np.where(good, f, data.dtype.type(1))
+    n_masked = _join_masks(None if divisor is f else good, gradient, mask, out_mask)
     if gradient is None:
         np.divide(data, divisor, out=out)
     else:
@@ -222,13 +222,16 @@ def _divide_band(
 
 
 def _join_masks(
-    bad_flat: np.ndarray,
+    good_flat: np.ndarray | None,
     gradient: Field | None,
     mask: np.ndarray | None,
     out: np.ndarray,
 ) -> int:
     """Write the union of the masks; return how many pixels the fields add."""
-    out[...] = bad_flat
+    if good_flat is None and (gradient is None or gradient.mask is None):
+        out[...] = False if mask is None else mask
+        return 0
+    out[...] = False if good_flat is None else ~good_flat
     if gradient is not None and gradient.mask is not None:
         out |= gradient.mask
     if mask is None:
@@ -257,8 +260,9 @@ def _propagate(
         return
     variance = 1 / uncertainty if kind == 'ivar' else uncertainty
     if divisor is not None:
-        total = variance if extra is None else variance + extra
-        np.divide(total, divisor * divisor, out=out)
+        if extra is not None:
+            variance = np.add(variance, extra, out=out)
+        np.divide(variance, divisor * divisor, out=out)
     else:
         np.multiply(variance, scale * scale, out=out)
         if extra is not None:
