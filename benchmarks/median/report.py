@@ -81,10 +81,11 @@ def write_page(document, path):
         frames, kind, cache = key
         # Other pages include what lies between these comments.
         name = f'{frames}, {kind}, {cache}'
+        title = frames.replace(' x ', ' × ').replace('^2', '²')
         lines += [
             f'.. begin {name}',
             '',
-            f'.. list-table:: {frames} in {kind.upper()} files, {cache} cache{setting}',
+            f'.. list-table:: {title} in {kind.upper()} files, {cache} cache{setting}',
             '   :header-rows: 1',
             '   :widths: 34 12 14 12 14 14',
             '',
@@ -107,11 +108,11 @@ def page_rows(methods):
         wall = wall if name in ('siril', 'command') else None
         yield (
             NAMES[name],
-            number(step, '.3g'),
-            number(ratio(fastest(siril, 'seconds'), step), '.3g'),
-            number(wall, '.3g'),
-            number(ratio(fastest(siril, 'wall'), wall), '.3g'),
-            number(max(record['memory'] for record in records) / 1e6, '.0f'),
+            shown(step, '.3g'),
+            shown(ratio(fastest(siril, 'seconds'), step), '.3g'),
+            shown(wall, '.3g'),
+            shown(ratio(fastest(siril, 'wall'), wall), '.3g'),
+            shown(max(record['memory'] for record in records) / 1e6, '.0f'),
         )
 
 
@@ -167,6 +168,11 @@ def fastest(records, key):
 def ratio(value, reference):
     """Return a ratio, or None."""
     return value / reference if value is not None and reference else None
+
+
+def shown(value, style):
+    """Return a number as text for the documentation, where '-' is a list."""
+    return '—' if value is None else format(value, style)
 
 
 def number(value, style):
