@@ -141,8 +141,8 @@ def draw_repair(solution: Any, path: Any, *, overwrite: bool = False) -> None:
     known = np.isfinite(ratio)
     weight = ndimage.gaussian_filter(known.astype(np.float32), 2)
 
+    # Shallow ghosts are seen when the noise is averaged away.
     def smooth(image: Any) -> Any:
-        """Average the noise away, so that shallow ghosts are seen."""
         value = ndimage.gaussian_filter(np.where(known, image, 0), 2)
         return np.where(weight > 0.1, value / np.maximum(weight, 0.1), np.nan)
 
