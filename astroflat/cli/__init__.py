@@ -26,8 +26,10 @@ _COMMANDS = {
     'selfflat': 'make flats from the science frames, by the method they allow',
     'repair': 'bring a flat that is nearly right up to date from frames',
     'correct': 'apply a flat to frames or a video',
+    'denoise': 'remove noise from frames or a video',
     'simulate': 'write a video or a night with known truth',
     'evaluate': 'judge flats and images by truth or on frames',
+    'train': 'train a network, on simulated frames and your own',
     'info': 'describe a video, a file or this installation',
 }
 

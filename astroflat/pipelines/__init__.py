@@ -2,6 +2,14 @@
 """Whole jobs: from frames to a flat, and a flat applied to many frames."""
 
 from astroflat.pipelines.apply import ApplyReport, correct_frames
+from astroflat.pipelines.denoise import DenoiseReport, denoise_frames
 from astroflat.pipelines.dust_flat import DustFlatOptions, dust_flat
 
-__all__ = ['ApplyReport', 'DustFlatOptions', 'correct_frames', 'dust_flat']
+__all__ = [
+    'ApplyReport',
+    'DenoiseReport',
+    'DustFlatOptions',
+    'correct_frames',
+    'denoise_frames',
+    'dust_flat',
+]
