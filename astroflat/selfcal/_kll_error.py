@@ -20,6 +20,10 @@ _LOOSE = 0.05
 # Scale on which variances are averaged, as a share of the frame.
 _LOCAL = 1 / 12
 _BLOCK = 16
+# The rms of the plane through the logarithm of a usual flat.
+_USUAL = 0.03
+# Offsets that correlate this well with time drift.
+_STEADY = 0.8
 # Iterations that are enough to know an error.
 _MOST = 60
 
@@ -39,11 +43,15 @@ class Plane:
 
     scatter : float
         The rms of the levels beside it.
+
+    total : `~numpy.ndarray`
+        (y, x): the slope that the flat has then.
     """
 
     slope: np.ndarray
     covariance: np.ndarray
     scatter: float
+    total: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     def variance(self, shape: tuple[int, int]) -> np.ndarray:
         """
@@ -128,10 +136,44 @@ def fix_plane(fit: SkyFit) -> Plane:
     # Without degrees of freedom the scatter itself is all that is known.
     rest = left if freedom > 0 else levels
     variance = float(rest @ rest) / max(freedom, 1)
+    covariance = variance * normal
+    total = _slope_of(fit.flat, fit.seen) + slope
+    if _in_step(offsets @ total):
+        # Extinction grows in step with a drift, too.
+        covariance = covariance + np.outer(total, total)
+    change, covariance = _believe(fit, slope, covariance)
     y, x = (np.arange(m) - (m - 1) / 2 for m in fit.flat.shape)
-    fit.flat += (slope[0] * y[:, None] + slope[1] * x).astype(np.float32)
-    fit.levels -= fit.offsets @ slope
-    return Plane(slope, variance * normal, float(np.sqrt(variance)))
+    fit.flat += (change[0] * y[:, None] + change[1] * x).astype(np.float32)
+    fit.levels -= fit.offsets @ change
+    total = total - slope + change
+    return Plane(change, covariance, float(np.sqrt(variance)), total)
+
+
+def _believe(
+    fit: SkyFit, slope: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weigh a slope told by levels against that of usual flats, which is small."""
+    size = np.array(fit.flat.shape)
+    now = _slope_of(fit.flat, fit.seen)
+    usual = np.diag(12 * (_USUAL / size) ** 2)
+    gain = usual @ np.linalg.pinv(usual + covariance)
+    return gain @ (now + slope) - now, (np.eye(2) - gain) @ usual
+
+
+def _in_step(moves: np.ndarray) -> bool:
+    """Tell whether the frames move steadily."""
+    if np.ptp(moves) == 0:
+        return False
+    order = np.arange(len(moves))
+    return bool(abs(np.corrcoef(order, moves)[0, 1]) > _STEADY)
+
+
+def _slope_of(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the slope (y, x) of the plane through an image, per pixel."""
+    difference = image - _off_plane(image, seen)
+    down = difference[-1, 0] - difference[0, 0]
+    right = difference[0, -1] - difference[0, 0]
+    return np.array([down, right]) / np.maximum(np.array(image.shape) - 1, 1)
 
 
 def estimate_error(fit: SkyFit, rng: np.random.Generator) -> FlatError:

@@ -82,7 +82,7 @@ def pack(
         history=f'{report.verdict}; flat from {len(request.stack)} dithered frames',
         add_keyword=settings.add_keyword,
         NCOMBINE=(len(request.stack), 'number of frames'),
-        AFNOISE=(report.numbers['error_percent'], '[%] expected error of the flat'),
+        **_error_card(report.numbers['error_percent']),
     )
     stages = {
         'shifts': shifts,
@@ -95,6 +95,13 @@ def pack(
     return FlatSolution(
         flat, coverage=join('coverage'), report=report, stages=stages, method='kll'
     )
+
+
+def _error_card(percent: float) -> dict[str, tuple]:
+    """Return the card of the error, if there is a number for it."""
+    if not np.isfinite(percent):
+        return {}
+    return {'AFNOISE': (percent, '[%] expected error of the flat')}
 
 
 def _ccd(
@@ -180,6 +187,10 @@ def _plane_numbers(result: PlaneResult) -> dict[str, Any]:
     spread = float(np.std(flat)) if good.any() else 0.0
     lost = result.lost
     known = max(error**2 - lost**2, 0)
+    # A slope counts as far as it is known.
+    unsure = float(np.mean(result.plane.variance(result.flat.shape)))
+    slope = result.plane.total * np.array(result.flat.shape)
+    known += min(float(slope @ slope) / 12, 9 * unsure)
     plane = result.plane.variance(result.flat.shape)
     return {
         'error_percent': 100 * error,

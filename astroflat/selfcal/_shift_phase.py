@@ -88,8 +88,9 @@ class Correlator:
         power = np.abs(cross)
         cross /= np.sqrt(power + 1e-3 * power.mean() + 1e-30)
         surface = irfft2(cross, self._size)
+        surface *= self._gain
         scatter = float(surface[self._allowed].std())
-        surface = np.where(self._allowed, surface * self._gain, -np.inf)
+        surface = np.where(self._allowed, surface, -np.inf)
         j, i = np.unravel_index(int(np.argmax(surface)), surface.shape)
         offset = [
             axis[m] + _vertex(np.roll(line, 1 - m)[:3])

@@ -31,7 +31,7 @@ __all__ = ['ShiftSettings', 'find_shifts']
 
 _METHODS = ('auto', 'wcs', 'stars', 'phase')
 # Peaks of correlations below this many standard deviations are chance.
-_CHANCE = 5.0
+_CHANCE = 6.0
 # And those below this many, if all others are much higher.
 _SURE = 12.0
 # The least correlation of a frame with the sky of all.

@@ -178,7 +178,8 @@ def kll_flat(
     A slope of the flat together with the opposite slope of the sky changes
     frames by constants only. With free levels the slope is therefore the one
     that makes levels independent of the offsets, and the scatter of the levels
-    beside it is in the uncertainty.
+    beside it is in the uncertainty. Where that scatter leaves it open by more
+    than the slopes of usual flats (3 % rms over the frame), these count.
 
     Three frames always leave waves undetermined whose periods fit all
     differences of their offsets.
