@@ -16,6 +16,7 @@ from typing import Any
 _NAMES = {
     'Denoiser': 'denoiser',
     'DeviceError': '._exceptions',
+    'FlatCorrector': 'corrector',
     'Model': 'models',
     'ModelCard': 'cards',
     'ModelError': '._exceptions',

@@ -1,0 +1,347 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""F and G of a single frame, by networks; the correction itself is arithmetic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import CCDData, StdDevUncertainty
+
+from astroflat._nddata import Frame, unpack
+from astroflat._provenance import record
+from astroflat.neural._compose import (
+    Mode,
+    Networks,
+    Parts,
+    PlaneFields,
+    estimate_plane,
+    share_channels,
+)
+from astroflat.neural._corrector_report import confidence_of, make_report
+from astroflat.neural.models import Model, find_model
+from astroflat.neural.sessions import get_session
+from astroflat.solution import FlatSolution
+
+if TYPE_CHECKING:
+    from astroflat.neural.cards import ModelCard
+
+__all__ = ['FlatCorrector']
+
+_MODES = ('both', 'multiplicative', 'additive')
+_PARTS = ('all', 'dust', 'smooth')
+# A smaller frame has too few cells to tell a field from a sky.
+_SMALLEST = 64
+# Display software raises light to about this power.
+_GAMMA = 2.2
+
+
+class FlatCorrector:
+    """
+    Find the flat and the gradient of a frame from the frame alone.
+
+    Parameters
+    ----------
+    model : str, path-like or tuple, optional
+        ``'default'``, the networks that come with astroflat; or a pair of
+        models, for the smooth fields and for the dust, each as in
+        `astroflat.neural.find_model`; or a folder with ``flat-fields.onnx``
+        and ``flat-dust.onnx``.
+
+    device : {'auto', 'cpu', 'cuda'}, optional
+        Where the networks run. ``'cuda'`` raises if it cannot be used.
+
+    n_threads : int, optional
+        Threads on the processor; all by default.
+
+    Notes
+    -----
+    One network sees the whole frame, reduced to some 64 x 64 cells, and gives
+    what is smooth: log V and G, with their uncertainties. The other sees cells
+    of 4 x 4 pixels, at several bins for large frames, and gives the shadows of
+    dust. Both see each cell as the sorted values of its pixels, in which stars
+    separate from the sky; the first is run on the frame turned in all eight
+    ways, so that its answer turns with the frame. Fields that are not larger
+    than their uncertainty are not applied, and dust is applied only where an
+    object is dust for sure: F is exactly 1, and G exactly 0, where nothing is
+    known.
+
+    One image hardly tells a slope of the flat from a slope of the sky. The
+    networks answer with the mean of what is possible, so slopes come out too
+    small rather than wrong; the sum of both, the evenness of the corrected
+    sky, is better determined than either. Several dithered frames know more,
+    see `astroflat.self_flat`.
+
+    The constants of F and G cannot be known: the flat has mean 1, the gradient
+    mean 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import astroflat as af
+    >>> rng = np.random.default_rng(1)
+    >>> y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    >>> vignetting = 1 - 0.2 * (x**2 + y**2)
+    >>> frame = rng.poisson(5000 * vignetting).astype('f4')
+    >>> solution = af.FlatCorrector(device='cpu').estimate(frame)
+    >>> bool(abs(solution.flat.data / vignetting * 0.867 - 1).std() < 0.02)
+    True
+    """
+
+    def __init__(
+        self,
+        model: Any = 'default',
+        *,
+        device: Literal['auto', 'cpu', 'cuda'] = 'auto',
+        n_threads: int | None = None,
+    ) -> None:
+        self._models = _find_pair(model)
+        fields, dust = (
+            get_session(found, device=device, n_threads=n_threads)
+            for found in self._models
+        )
+        self._networks = Networks(fields, dust)
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the network of the smooth fields."""
+        return self._models[0].card
+
+    @property
+    def cards(self) -> dict[str, ModelCard]:
+        """The cards of both networks by name."""
+        return {model.card.name: model.card for model in self._models}
+
+    @property
+    def device(self) -> str:
+        """Where the networks really run: 'cpu' or 'cuda'."""
+        return self._networks.fields.device
+
+    def __repr__(self) -> str:
+        names = ', '.join(f'{m.card.name} {m.card.version}' for m in self._models)
+        return f'<FlatCorrector {names} on {self.device}>'
+
+    def estimate(
+        self,
+        data: Any,
+        *,
+        mask: Any = None,
+        mode: Mode = 'both',
+        parts: Parts = 'all',
+        strength: float = 1.0,
+        channels: Literal['joint', 'separate'] = 'joint',
+        stretched: bool = False,
+    ) -> FlatSolution:
+        """
+        Estimate the fields of a frame.
+
+        Parameters
+        ----------
+        data : CCDData, NDData, Quantity, masked array, array_like or path
+            The frame, ``(ny, nx)`` or ``(ny, nx, 3)``, of at least 64 x 64
+            pixels, linear, without bias and dark current, in any unit. It is
+            not changed. With BAYERPAT in its header it is taken for a mosaic.
+
+        mask : array_like of bool, optional
+            Pixels to leave out, besides those that ``data`` masks and those
+            that are not finite.
+
+        mode : {'both', 'multiplicative', 'additive'}, optional
+            Whether the unevenness of the sky is due to F, to G, or to both.
+
+        parts : {'all', 'dust', 'smooth'}, optional
+            What to correct: everything, only dust (F is then exactly 1 off
+            it), or only what is smooth.
+
+        strength : float, optional
+            From 0, nothing, to 1.
+
+        channels : {'joint', 'separate'}, optional
+            Whether the colours of a frame share F, as those of one sensor do.
+            G is always their own.
+
+        stretched : bool, optional
+            Whether the frame is stretched for display, by a power law as
+            photographs are. Then a purely multiplicative correction of the
+            stretched frame is estimated; it is never better than ``'weak'``.
+
+        Returns
+        -------
+        solution : FlatSolution
+            F and G with uncertainties, ``confidence``: the chance that F is
+            right to 1 %, and a report. Its verdict is ``'reject'`` for a frame
+            unlike those of the training.
+
+        Raises
+        ------
+        ValueError
+            If the frame is too small, or an option is not known.
+        """
+        _check(mode=(mode, _MODES), parts=(parts, _PARTS))
+        _check(channels=(channels, ('joint', 'separate')))
+        if not 0 <= strength <= 1:
+            msg = f'strength={strength!r}; it must be between 0 and 1'
+            raise ValueError(msg)
+        frame = unpack(data, mask=mask, ndim=(2, 3))
+        planes, bad = _planes(frame)
+        if stretched:
+            planes, mode = [_linear(plane) for plane in planes], 'multiplicative'
+        found = [
+            estimate_plane(
+                plane, hole, self._networks, mode=mode, parts=parts, strength=strength
+            )
+            for plane, hole in zip(planes, bad, strict=True)
+        ]
+        if channels == 'joint':
+            found = share_channels(found, bad)
+        return self._solution(frame, found, bad, stretched=stretched)
+
+    def _solution(
+        self,
+        frame: Frame,
+        found: list[PlaneFields],
+        bad: list[np.ndarray],
+        *,
+        stretched: bool,
+    ) -> FlatSolution:
+        """Put the planes together."""
+        power = 1 / _GAMMA if stretched else 1.0
+        flat, sigma = _flat(found, bad, power)
+        holes = _join(bad, frame)
+        meta = frame.meta
+        report = make_report(found, self.card, stretched=stretched)
+        record(meta, 'FlatCorrector', history=self._history(), **self._cards())
+        return FlatSolution(
+            flat=frame.ccd(
+                np.where(holes, np.float32(1), _join(flat, frame)),
+                mask=holes if holes.any() else None,
+                uncertainty=StdDevUncertainty(_join(sigma, frame)),
+                unit=u.dimensionless_unscaled,
+                meta=meta,
+            ),
+            gradient=None if stretched else self._gradient(frame, found),
+            confidence=_join([confidence_of(s) for s in sigma], frame),
+            report=report,
+            stages={'planes': found},
+            method='FlatCorrector',
+        )
+
+    def _gradient(self, frame: Frame, found: list[PlaneFields]) -> CCDData | None:
+        """Return G in the unit of the data, or None where there is none."""
+        if not any(plane.gates[1] for plane in found):
+            return None
+        sigma = _join([plane.sigma_gradient for plane in found], frame)
+        return frame.ccd(
+            _join([plane.gradient for plane in found], frame),
+            mask=None,
+            uncertainty=StdDevUncertainty(sigma),
+            unit=frame.unit or u.dimensionless_unscaled,
+        )
+
+    def _history(self) -> str:
+        names = ' and '.join(m.card.name for m in self._models)
+        return f'flat and gradient of one frame by {names}'
+
+    def _cards(self) -> dict[str, tuple[str, str]]:
+        """Give the hashes of the networks and where they ran."""
+        fields, dust = (model.sha256[:16] for model in self._models)
+        return {
+            'AFMODEL': (fields, 'SHA-256 of the network of smooth fields'),
+            'AFMODEL2': (dust, 'SHA-256 of the network of dust'),
+            'AFDEVICE': (self._networks.fields.provider, 'where they ran'),
+        }
+
+
+def _find_pair(model: Any) -> tuple[Model, Model]:
+    """Find both networks."""
+    tasks = ('flat-fields', 'flat-dust')
+    if isinstance(model, (str, os.PathLike)) and Path(model).is_dir():
+        names = [Path(model) / f'{task}.onnx' for task in tasks]
+    elif isinstance(model, (tuple, list)):
+        names = list(model)
+    else:
+        names = [model, model]
+    if len(names) != len(tasks):
+        msg = f'model has {len(names)} networks; give two, for fields and for dust'
+        raise ValueError(msg)
+    first, second = (
+        name if isinstance(name, Model) else find_model(name, task=task)
+        for name, task in zip(names, tasks, strict=True)
+    )
+    return first, second
+
+
+def _check(**options: tuple[Any, tuple[str, ...]]) -> None:
+    for name, (value, allowed) in options.items():
+        if value not in allowed:
+            msg = f'{name}={value!r}; it must be one of {", ".join(allowed)}'
+            raise ValueError(msg)
+
+
+def _planes(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Split a frame into planes and their masks."""
+    if min(frame.shape[:2]) < _SMALLEST:
+        msg = (
+            f'data has the shape {frame.shape}; fields cannot be told from the sky '
+            f'on less than {_SMALLEST} x {_SMALLEST} pixels'
+        )
+        raise ValueError(msg)
+    bad = frame.bad | ~np.isfinite(frame.data)
+    return _split(frame.data, frame), _split(bad, frame)
+
+
+def _pattern(frame: Frame) -> str | None:
+    """Return the Bayer pattern of a mosaic."""
+    pattern = str(frame.meta.get('BAYERPAT', '') or '').strip().upper()
+    return pattern if frame.data.ndim == 2 and len(pattern) == 4 else None
+
+
+def _split(image: np.ndarray, frame: Frame) -> list[np.ndarray]:
+    """Split an image into planes of one colour."""
+    if frame.data.ndim == 3:
+        return [np.ascontiguousarray(image[..., i]) for i in range(image.shape[2])]
+    pattern = _pattern(frame)
+    if pattern is None:
+        return [image]
+    from astroflat.io import split_bayer
+
+    planes = split_bayer(image, pattern)
+    return [np.ascontiguousarray(plane) for plane in planes.values()]
+
+
+def _linear(plane: np.ndarray) -> np.ndarray:
+    """Undo a power law on a copy."""
+    top = np.nanmax(plane)
+    top = top if top > 0 else 1.0
+    return np.clip(plane / top, 0, None) ** np.float32(_GAMMA)
+
+
+def _flat(
+    found: list[PlaneFields], bad: list[np.ndarray], power: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return F of mean 1 where anything smooth is corrected, and its sigma."""
+    flats, sigmas = [], []
+    for plane, hole in zip(found, bad, strict=True):
+        flat = np.exp(np.float32(power) * plane.log_flat)
+        good = ~hole
+        if plane.gates[0] and good.any():
+            flat /= np.float32(flat[good].mean(dtype=float))
+        flats.append(flat)
+        sigmas.append((power * plane.sigma * flat).astype(np.float32))
+    return flats, sigmas
+
+
+def _join(planes: list[np.ndarray], frame: Frame) -> np.ndarray:
+    """Put planes together as `_split` took them apart."""
+    if frame.data.ndim == 3:
+        return np.stack(planes, axis=-1)
+    pattern = _pattern(frame)
+    if pattern is None:
+        return planes[0]
+    from astroflat.io import merge_bayer, split_bayer
+
+    names = split_bayer(frame.data, pattern)
+    return merge_bayer(dict(zip(names, planes, strict=True)), pattern)
