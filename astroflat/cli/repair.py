@@ -142,13 +142,13 @@ def draw_repair(solution: Any, path: Any, *, overwrite: bool = False) -> None:
     weight = ndimage.gaussian_filter(known.astype(np.float32), 2)
 
     # Shallow ghosts are seen when the noise is averaged away.
-    def smooth(image: Any) -> Any:
+    def _smooth(image: Any) -> Any:
         value = ndimage.gaussian_filter(np.where(known, image, 0), 2)
         return np.where(weight > 0.1, value / np.maximum(weight, 0.1), np.nan)
 
     panels = [
-        ('frames / old flat', smooth(ratio), 'ratio'),
-        ('frames / new flat', smooth(ratio / change), 'ratio'),
+        ('frames / old flat', _smooth(ratio), 'ratio'),
+        ('frames / new flat', _smooth(ratio / change), 'ratio'),
         ('new flat / old flat', change, 'change'),
     ]
     figure = plot_comparison(

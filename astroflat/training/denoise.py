@@ -182,11 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--compile', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
 
-    def say(text: str) -> None:
+    def _say(text: str) -> None:
         sys.stdout.write(text + '\n')
         sys.stdout.flush()
 
-    train(**vars(parser.parse_args(arguments)), say=say)
+    train(**vars(parser.parse_args(arguments)), say=_say)
     return 0
 
 

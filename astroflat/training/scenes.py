@@ -268,19 +268,19 @@ class ScenePool:
 
         device, (ny, nx) = self.images.device, self.choice.shape
 
-        def whole(high: int) -> torch.Tensor:
+        def _whole(high: int) -> torch.Tensor:
             return torch.randint(high, (count, 1), device=device, generator=generator)
 
         steps = torch.arange(size, device=device)
-        which = whole(self.filled)[:, 0]
+        which = _whole(self.filled)[:, 0]
         axes = []
         for length in (ny, nx):
-            along = torch.where(whole(2) == 1, steps, size - 1 - steps)
-            axes.append(whole(length - size + 1) + along)
+            along = torch.where(_whole(2) == 1, steps, size - 1 - steps)
+            axes.append(_whole(length - size + 1) + along)
         images = self.images[
             which[:, None, None], axes[0][:, :, None], axes[1][:, None]
         ]
-        turned = torch.where(whole(2)[:, :, None] == 1, images, images.mT)
+        turned = torch.where(_whole(2)[:, :, None] == 1, images, images.mT)
         level, fwhm, kind = self.facts[which].unbind(1)
         return DrawnScenes(turned[:, None], level, fwhm, kind.long())
 
