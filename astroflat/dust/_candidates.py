@@ -18,7 +18,7 @@ import numpy as np
 from astroflat.dust._scatter import BlockMap, block_scatter
 from astroflat.dust._whitening import pool
 
-__all__ = ['CANDIDATE', 'find_candidates', 'plan_radii']
+__all__ = ['CANDIDATE', 'Filter', 'find_candidates', 'plan_radii']
 
 #: Columns of a table of candidates: significance, sign (+1 dark), position
 #: and radius in pixels.
@@ -82,7 +82,7 @@ def _disc(radius: float, surround: bool) -> np.ndarray:
     return (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
 
 
-class _Filter:
+class Filter:
     """Correlate one image with many small symmetric kernels."""
 
     def __init__(self, image: np.ndarray, margin: int, workers: int) -> None:
@@ -157,7 +157,7 @@ def find_candidates(
     for level, radii in plan_radii(largest).items():
         for full, surround, highest in banks:
             reduced = _reduce(full, level)
-            bank = _Filter(reduced, int(1.8 * radii[-1] / 2**level) + 3, workers)
+            bank = Filter(reduced, int(1.8 * radii[-1] / 2**level) + 3, workers)
             for radius in radii:
                 size = radius / 2**level
                 response = bank(_disc(size, surround)) * np.float32(2**level)

@@ -205,12 +205,16 @@ def _contrast(o: Outlines, sign: np.ndarray) -> dict[str, np.ndarray]:
     around = np.where(count > 0, around, level[:, None])
     sectors = around.reshape(len(level), _SECTORS, -1).mean(2)
     off = (GRID - o.radii[:, :, None]) * scale
+    depth = sign * (level - _mean(o, reach < 1 - gap, area=True))
+    outer = (reach > 0.62) & (reach < 1 - gap) & o.known
+    rim = sign * (level - _mean(o, outer, area=True))
     near = _mean(o, (off > 0.4) & (off < 2.4))
     far = _mean(o, (off < -0.4) & (off > -2.4) & (reach > 0.15))
     return {
         'level': level,
-        'depth': sign * (level - _mean(o, reach < 1 - gap, area=True)),
-        'rim': sign * (level - _mean(o, (reach > 0.62) & (reach < 1 - gap), area=True)),
+        'depth': depth,
+        # What is smaller than its edge is wide has no rim of its own.
+        'rim': np.where(outer.any((1, 2)), rim, depth),
         'middle': sign * (level - _mean(o, reach < 0.28, area=True)),
         'uneven': sectors.std(1),
         'sharp': sign * (near - far),

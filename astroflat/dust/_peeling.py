@@ -17,8 +17,14 @@ import numpy as np
 from astroflat.dust._contours import Pyramid
 from astroflat.dust._features import Features, measure_candidates
 from astroflat.dust._judgement import outline_odds
-from astroflat.dust._selection import Criteria, Look, Texture, first_look
-from astroflat.dust._shadows import Shadow, edge_step, outline_reach, trace_shadow
+from astroflat.dust._selection import Criteria, Look, Roughness, first_look
+from astroflat.dust._shadows import (
+    Shadow,
+    edge_step,
+    fill_region,
+    outline_reach,
+    trace_shadow,
+)
 
 __all__ = ['Peeler']
 
@@ -29,8 +35,15 @@ _HOPELESS = -3.0
 _MODEL_ERROR = 0.1
 # ... and what is shallower than this share of it is not believed.
 _NESTED = 0.35
+# On the outline of another one, in a band of this share of its radius, only
+# what is not much smaller, or not much shallower, is believed.
+_BAND, _PIECE, _EDGE = 0.08, 0.6, 0.7
+# Within another one, what is smaller than this share of it, and shallower, has
+# to be as significant as that.
+_SMALL, _SURE = 0.25, 30.0
 # Steps that vary this much along an outline belong to several objects.
-_RIPPLE = 1.0
+# already where they are large, if it is not the noise that varies.
+_RIPPLE, _SEVERAL = 1.0, 16.0
 # Motes of one surface have one size: a donut as large, within this share, as
 # those that were found is more likely one, by this much per logarithm of one
 # plus their number; the smallest radius for which that is asked.
@@ -41,8 +54,15 @@ _HOLE = 0.6
 # sharp as hard dust: so much of the depth within two pixels. A spot is blurred
 # by the same air as what is around it.
 _BLURRED, _SOFT, _TEXTURE = 8.0, 0.72, 3.0
-# Of dark dust larger than this, so much has to lie within the image.
-_LARGE, _SEEN, _UNSEEN = 8.0, 0.35, 2.0
+# So much of the outline of dark dust has to lie within the image, and what is
+# cut by the border has to be surer.
+_SEEN, _UNSEEN = 0.35, 1.5
+# Of what is smaller than this and deeper than so many times the scatter, the
+# pixels are taken instead of the outline.
+_PIXELS, _HARD = 8.0, 6.0
+# The bright rim of a dark speck is no ring around a hole: its middle is darker
+# than its surroundings by more than this share of its height.
+_RIM = 0.5
 
 
 class Peeler:
@@ -54,11 +74,11 @@ class Peeler:
     data : `~numpy.ndarray` of float32
         The logarithm of the light. What is found is taken out of it.
 
-    pyramid : Pyramid
-        The same image at all sizes.
-
     criteria : Criteria
         What is asked of an object.
+
+    fibers : list of Shadow
+        What was taken out before.
 
     Attributes
     ----------
@@ -69,25 +89,33 @@ class Peeler:
         What was looked at and not accepted.
     """
 
-    def __init__(self, data: np.ndarray, pyramid: Pyramid, criteria: Criteria) -> None:
-        self._data, self._pyramid, self._criteria = data, pyramid, criteria
+    def __init__(
+        self, data: np.ndarray, criteria: Criteria, fibers: list[Shadow]
+    ) -> None:
+        self._data, self._criteria, self._fibers = data, criteria, fibers
         self._depth = np.zeros_like(data)
         self.shadows: list[Shadow] = []
         self.doubtful: list[Shadow] = []
 
-    def run(self, candidates: np.ndarray, texture: Texture) -> None:
+    def run(self, candidates: np.ndarray, scene: Roughness, pyramid: Pyramid) -> None:
         """
-        Select objects.
+        Select objects, besides those selected before.
 
         Parameters
         ----------
         candidates : `~numpy.ndarray`
             Rows of ``CANDIDATE``.
 
-        texture : callable
-            Gives the roughness of the scene for x, y and radius.
+        scene : Roughness
+            How rough the scene is.
+
+        pyramid : Pyramid
+            The image at all sizes.
         """
-        look = first_look(self._pyramid, candidates, texture, self._criteria.largest)
+        self._scene, self._pyramid = scene, pyramid
+        look = first_look(self._pyramid, candidates, scene, self._criteria.largest)
+        if self.shadows:
+            look = self._weigh(look.sign, look.texture, look.features)
         # The rims of dark dust look bright: dark objects come first.
         waiting = sorted(self._criteria.signs, reverse=True)
         active = [waiting.pop(0)]
@@ -98,6 +126,27 @@ class Peeler:
             look = self._look_again(rest, found, waiting)
             active, waiting = active + waiting, []
         self.shadows = [s for s in self.shadows if not self._is_hole(s)]
+
+    def is_near(self, candidates: np.ndarray) -> np.ndarray:
+        """
+        Mark candidates near what was accepted.
+
+        Parameters
+        ----------
+        candidates : `~numpy.ndarray`
+            Rows of ``CANDIDATE``.
+
+        Returns
+        -------
+        near : `~numpy.ndarray` of bool
+            True where the image is another one than before.
+        """
+        _, _, x, y, radius = candidates.T
+        near = np.zeros(len(candidates), bool)
+        for shadow in self.shadows:
+            reach = 2 * (shadow.radius + radius) + 8
+            near |= np.hypot(x - shadow.x, y - shadow.y) < reach
+        return near
 
     def _accept(self, look: Look, active: list[int]) -> tuple[list[Shadow], Look]:
         """Accept what does not touch anything better; return the rest."""
@@ -111,7 +160,7 @@ class Peeler:
                 continue
             if not self._is_possible(look, row):
                 continue
-            shadow, reach = self._make(look, row)
+            shadow = self._make(look, row)
             if np.count_nonzero(shadow.mask) < self._criteria.pixels:
                 continue
             if blocked[shadow.box][shadow.mask].any():
@@ -121,7 +170,7 @@ class Peeler:
                 rest.append(row)
             elif not self._is_known(shadow) and not self._is_blurred(look, row):
                 self._take_out(shadow)
-                blocked[shadow.box] |= reach <= 1.15 + 1.5 / max(shadow.radius, 1)
+                blocked[shadow.box] |= shadow.around
                 found.append(shadow)
         return found, look.take(np.array(rest, dtype=int))
 
@@ -129,6 +178,8 @@ class Peeler:
         """Check what the odds do not know about."""
         c, f = self._criteria, look.features
         if look.odds[row] < min(_HOPELESS, c.odds) or f.ripple[row] > _RIPPLE:
+            return False
+        if f.radius[row] > _SEVERAL and f.step[row] > 2 and f.ripple[row] > 0.5:
             return False
         if f.radius[row] > 1.2 * c.largest or self._is_cut_off(look, row):
             return False
@@ -142,13 +193,16 @@ class Peeler:
         ny, nx = self._data.shape
         x, y, radius = f.x[row], f.y[row], f.radius[row]
         gap = min(x, y, nx - 1 - x, ny - 1 - y)
-        if look.sign[row] > 0 and radius > _LARGE:
-            # A centre that is not seen asks for more than the rest.
-            return f.inside[row] < _SEEN or (gap < 0 and look.odds[row] < _UNSEEN)
-        # Glow and roll-off look like spots where the border cuts them.
-        return gap < (radius + 2 if look.sign[row] < 0 else 0.7 * radius)
+        if look.sign[row] < 0:
+            # Glow and roll-off look like spots where the border cuts them.
+            return gap < radius + 2
+        if f.inside[row] < _SEEN or gap < -radius:
+            return True
+        return gap < 0.7 * radius and look.odds[row] < _UNSEEN * (
+            1 + (radius > _PIXELS)
+        )
 
-    def _make(self, look: Look, row: int) -> tuple[Shadow, np.ndarray]:
+    def _make(self, look: Look, row: int) -> Shadow:
         """Turn a candidate into an object."""
         f, sign = look.features, int(look.sign[row])
         outline = f.outline[row]
@@ -171,8 +225,41 @@ class Peeler:
             model=model,
             middle=float(f.middle[row] / max(f.rim[row], 1e-9)),
             uneven=float(outline.std() / outline.mean()),
+            around=reach <= 1.15 + 1.5 / max(f.radius[row], 1),
         )
-        return shadow, reach
+        return self._take_pixels(shadow)
+
+    def _take_pixels(self, shadow: Shadow) -> Shadow:
+        """Replace the outline of a small hard speck by its pixels."""
+        from scipy.ndimage import binary_dilation
+
+        if shadow.radius > _PIXELS or shadow.middle < _HOLE:
+            return shadow
+        x, y, radius = shadow.x, shadow.y, shadow.radius
+        noise = float(self._pyramid.noise(*np.array([[x], [y], [1.1]]))[0])
+        if shadow.drop < _HARD * noise:
+            return shadow
+        region = fill_region(
+            self._data, (x, y, radius), shadow.sign, shadow.level, shadow.drop, noise
+        )
+        if region is None:
+            return shadow
+        box, mask, footprint, model = region
+        y, x = (
+            float(pixels.mean()) + part.start
+            for pixels, part in zip(np.nonzero(mask), box, strict=True)
+        )
+        return replace(
+            shadow,
+            x=x,
+            y=y,
+            radius=float(np.sqrt(mask.sum() / np.pi)),
+            box=box,
+            mask=mask,
+            footprint=footprint,
+            model=model,
+            around=binary_dilation(footprint),
+        )
 
     def _is_blurred(self, look: Look, row: int) -> bool:
         """Check whether the edge of something large is that of the scene."""
@@ -186,16 +273,10 @@ class Peeler:
 
     def _is_known(self, shadow: Shadow) -> bool:
         """Check whether this was found before, or is what is left of it."""
-        for other in self.shadows:
-            away = np.hypot(shadow.x - other.x, shadow.y - other.y)
-            if away > shadow.radius + other.radius + 3:
-                continue
-            ratio = abs(np.log(shadow.radius / other.radius))
-            if away < 0.5 * max(shadow.radius, other.radius) and ratio < 0.45:
-                return True
-            if shadow.drop < _MODEL_ERROR * other.drop:
-                return True
-        return False
+        return any(
+            shadow.drop < fiber.drop and _is_part(shadow, fiber)
+            for fiber in self._fibers
+        ) or any(_is_rest(shadow, other) for other in self.shadows)
 
     def _take_out(self, shadow: Shadow) -> None:
         """Remove an object from the image and remember how deep it was."""
@@ -216,12 +297,17 @@ class Peeler:
         f, largest = rest.features, 1.3 * self._criteria.largest
         radius = np.clip(f.radius, 1.1, largest)
         f = measure_candidates(self._pyramid, rest.sign, f.x, f.y, radius)
+        return self._weigh(rest.sign, rest.texture, f)
+
+    def _weigh(self, sign: np.ndarray, texture: np.ndarray, f: Features) -> Look:
+        """Judge candidates where others, or what is left of them, may lie."""
         around = self._depth_around(f)
         noise = self._pyramid.noise(f.x, f.y, np.maximum(f.radius, 1.1))
         weaker = noise / np.hypot(noise, _MODEL_ERROR * around)
         f = replace(f, step=f.step * weaker, snr=f.snr * weaker)
-        odds = outline_odds(f, rest.texture) + self._family_bonus(f)
-        return Look(rest.sign, rest.texture, f, odds, around)
+        area = self._scene.significance(f) * weaker
+        odds = outline_odds(f, texture, area) + self._family_bonus(f)
+        return Look(sign, texture, area, f, odds, around)
 
     def _family_bonus(self, f: Features) -> np.ndarray:
         """Return what the logarithm of the odds gains from donuts of equal size."""
@@ -250,6 +336,7 @@ class Peeler:
         """Check whether this is the middle of a donut of opposite sign."""
         return any(
             other.sign != shadow.sign
+            and other.drop > _RIM * shadow.drop
             and shadow.radius < 0.75 * other.radius
             and np.hypot(shadow.x - other.x, shadow.y - other.y) < 0.3 * other.radius
             for other in self.shadows
@@ -268,8 +355,57 @@ def _maybe_holes(look: Look, good: np.ndarray, active: list[int]) -> np.ndarray:
         return holes
     f = look.features
     dark, bright = (np.nonzero(good & (look.sign == sign))[0] for sign in (1, -1))
-    for row in bright:
+    for row in bright[f.middle[bright] > -_RIM * f.rim[bright]]:
         away = np.hypot(f.x[dark] - f.x[row], f.y[dark] - f.y[row])
         inner = (away < 0.3 * f.radius[row]) & (f.radius[dark] < 0.75 * f.radius[row])
         holes[dark[inner & (f.snr[dark] < f.snr[row])]] = True
     return holes
+
+
+def _is_rest(shadow: Shadow, other: Shadow) -> bool:
+    """Tell whether something is another one, or what its model left over."""
+    away = float(np.hypot(shadow.x - other.x, shadow.y - other.y))
+    if away > shadow.radius + other.radius + 3:
+        return False
+    share = shadow.radius / max(other.radius, 1e-3)
+    if away < 0.5 * max(shadow.radius, other.radius) and abs(np.log(share)) < 0.45:
+        return True
+    if share < 1.5 and shadow.drop < _MODEL_ERROR * other.drop:
+        return True
+    if shadow.drop >= other.drop or share >= 1:
+        return False
+    # On its outline the model of another one is at its worst.
+    off = abs(away - other.radius)
+    band = shadow.radius + max(2.0, _BAND * other.radius)
+    return (
+        (other.radius < _PIXELS and _is_part(shadow, other))
+        or (away < other.radius and share < _SMALL and shadow.snr < _SURE)
+        or (off < band and share < _PIECE and shadow.drop < _EDGE * other.drop)
+    )
+
+
+def _is_part(shadow: Shadow, other: Shadow) -> bool:
+    """Tell whether a quarter of the pixels of something touch another one."""
+    return 4 * _common(shadow, other) > np.count_nonzero(shadow.mask)
+
+
+def _common(one: Shadow, other: Shadow) -> int:
+    """Count the pixels of one that touch another."""
+    if other.around is None:
+        return 0
+    cut = [
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(one.box, other.box, strict=True)
+    ]
+    if any(part.start >= part.stop for part in cut):
+        return 0
+    here, there = (
+        mask[
+            tuple(
+                slice(c.start - b.start, c.stop - b.start)
+                for c, b in zip(cut, box, strict=True)
+            )
+        ]
+        for mask, box in ((one.mask, one.box), (other.around, other.box))
+    )
+    return int(np.count_nonzero(here & there))

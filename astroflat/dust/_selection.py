@@ -16,14 +16,17 @@ from astroflat.dust._features import Features, measure_candidates
 from astroflat.dust._judgement import outline_odds
 from astroflat.dust._scatter import BlockMap
 
-__all__ = ['Criteria', 'Look', 'first_look', 'texture_ratio', 'thin_out']
+__all__ = ['Criteria', 'Look', 'Roughness', 'first_look', 'thin_out']
 
 _Z, _SIGN, _X, _Y, _RADIUS = range(len(CANDIDATE))
 # The scale of edges: the texture that rivals an outline is that of this share
 # of its radius, but not finer than this many pixels.
 _EDGE_SHARE, _EDGE_PIXELS = 0.12, 2.7
+# The scene around an object is looked at in so many places.
+_PLACES = 12
 
-Texture = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# Height of a disc over that of the response of a filter of its size.
+_DISC = float(np.sqrt(np.pi) / 1.23)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,75 @@ class Criteria:
 
 
 @dataclass(frozen=True)
+class Roughness:
+    """
+    How rough the scene is, on every scale and everywhere.
+
+    Parameters
+    ----------
+    scatter : dict of float to BlockMap
+        As given by `find_candidates`.
+
+    noise : BlockMap
+        White noise per pixel.
+    """
+
+    scatter: dict[float, BlockMap]
+    noise: BlockMap
+
+    def texture(self, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """
+        Return how much rougher than white noise the scene around outlines is.
+
+        Parameters
+        ----------
+        x, y, radius : `~numpy.ndarray`
+            The objects.
+
+        Returns
+        -------
+        ratio : `~numpy.ndarray`
+            About 1 in white noise, at the scale of the edges of the objects.
+        """
+        scale = np.maximum(_EDGE_PIXELS, _EDGE_SHARE * np.asarray(radius))
+        return self._around(x, y, radius, scale) / self.noise.at(y, x)
+
+    def significance(self, f: Features) -> np.ndarray:
+        """
+        Return how significant the darkening of a whole area is.
+
+        Parameters
+        ----------
+        f : Features
+            Measurements of outlines.
+
+        Returns
+        -------
+        significance : `~numpy.ndarray`
+            In units of the scatter of filters of that size.
+        """
+        response = _DISC * f.depth * f.radius * np.sqrt(np.clip(f.inside, 0.3, 1))
+        return response / self._around(f.x, f.y, f.radius, f.radius)
+
+    def _around(
+        self, x: np.ndarray, y: np.ndarray, radius: np.ndarray, scale: np.ndarray
+    ) -> np.ndarray:
+        """Return the scatter, around objects, of the filters of nearest size."""
+        radii = np.array(sorted(self.scatter))
+        nearest = np.abs(np.log(radii / np.maximum(scale, 1e-3)[:, None])).argmin(1)
+        # Within an object the scatter is its own.
+        away = 1.7 * np.asarray(radius) + 4
+        angle = 2 * np.pi * np.arange(_PLACES)[:, None] / _PLACES
+        rows, columns = y + away * np.sin(angle), x + away * np.cos(angle)
+        values = np.ones((_PLACES, len(x)))
+        for k in np.unique(nearest):
+            part = nearest == k
+            places = rows[:, part], columns[:, part]
+            values[:, part] = self.scatter[radii[k]].at(*places)
+        return np.maximum(np.median(values, axis=0), np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
 class Look:
     """
     What is known about candidates at one time.
@@ -71,6 +143,9 @@ class Look:
 
     texture : `~numpy.ndarray`
         Roughness of the scene around them.
+
+    area : `~numpy.ndarray`
+        Significance of their whole areas.
 
     features : Features
         Their measurements.
@@ -84,6 +159,7 @@ class Look:
 
     sign: np.ndarray
     texture: np.ndarray
+    area: np.ndarray
     features: Features
     odds: np.ndarray
     around: np.ndarray
@@ -108,6 +184,7 @@ class Look:
         return Look(
             self.sign[rows],
             self.texture[rows],
+            self.area[rows],
             self.features.take(rows),
             self.odds[rows],
             self.around[rows],
@@ -145,7 +222,7 @@ def thin_out(candidates: np.ndarray) -> np.ndarray:
 
 
 def first_look(
-    pyramid: Pyramid, candidates: np.ndarray, texture: Texture, largest: float
+    pyramid: Pyramid, candidates: np.ndarray, scene: Roughness, largest: float
 ) -> Look:
     """
     Trace the outlines of candidates, and again around the centres found.
@@ -158,8 +235,8 @@ def first_look(
     candidates : `~numpy.ndarray`
         Rows of ``CANDIDATE``.
 
-    texture : callable
-        Gives the roughness of the scene for x, y and radius.
+    scene : Roughness
+        How rough the scene is.
 
     largest : float
         The largest radius in pixels.
@@ -177,42 +254,7 @@ def first_look(
     coarse, sign = coarse.take(rows), candidates[rows, _SIGN]
     radius = np.clip(coarse.radius, 1.1, 1.3 * largest)
     features = measure_candidates(pyramid, sign, coarse.x, coarse.y, radius)
-    ratio = texture(features.x, features.y, features.radius)
-    odds = outline_odds(features, ratio)
-    return Look(sign, ratio, features, odds, np.zeros(len(rows)))
-
-
-def texture_ratio(
-    scatter: dict[float, BlockMap],
-    noise: BlockMap,
-    x: np.ndarray,
-    y: np.ndarray,
-    radius: np.ndarray,
-) -> np.ndarray:
-    """
-    Return how much rougher than white noise the scene around outlines is.
-
-    Parameters
-    ----------
-    scatter : dict of float to BlockMap
-        As given by `find_candidates`.
-
-    noise : BlockMap
-        White noise per pixel.
-
-    x, y, radius : `~numpy.ndarray`
-        The objects.
-
-    Returns
-    -------
-    ratio : `~numpy.ndarray`
-        About 1 in white noise, at the scale of the edges of the objects.
-    """
-    radii = np.array(sorted(scatter))
-    scale = np.maximum(_EDGE_PIXELS, _EDGE_SHARE * np.asarray(radius))
-    nearest = np.abs(np.log(radii / scale[:, None])).argmin(1)
-    ratio = np.ones(len(x))
-    for k in np.unique(nearest):
-        rows = nearest == k
-        ratio[rows] = scatter[radii[k]].at(y[rows], x[rows])
-    return ratio / noise.at(y, x)
+    ratio = scene.texture(features.x, features.y, features.radius)
+    area = scene.significance(features)
+    odds = outline_odds(features, ratio, area)
+    return Look(sign, ratio, area, features, odds, np.zeros(len(rows)))

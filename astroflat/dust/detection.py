@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,7 +14,9 @@ from astroflat._nddata import Frame, unpack
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-    from astroflat.dust._background import LogImage
+    from astroflat.dust._contours import Pyramid
+    from astroflat.dust._scatter import BlockMap
+    from astroflat.dust._selection import Criteria, Roughness
     from astroflat.dust._shadows import Shadow
 
 __all__ = ['DustDetection', 'DustDetector', 'detect_dust']
@@ -296,27 +297,23 @@ def _search(
 ) -> DustDetection:
     """Find fibres, then candidates for all else, and accept what is dust."""
     from astroflat.dust._background import log_image
-    from astroflat.dust._candidates import find_candidates
-    from astroflat.dust._contours import make_pyramid
     from astroflat.dust._peeling import Peeler
-    from astroflat.dust._selection import Criteria, texture_ratio, thin_out
+    from astroflat.dust._selection import Criteria
 
     sigma = None if frame.variance is None else np.sqrt(frame.variance)
     image = log_image(frame.data, bad, sigma)
     data = image.data.copy()
-    # Rounding to integers spreads evenly over a step.
-    floor = 0.29 * image.step
-    levels = int(np.clip(np.log2(largest) + 1, 3, 7))
-    fibers, white = _take_out_fibers(data, image, levels, floor, odds)
-    rows, scatter = find_candidates(
-        data, white, largest=largest, floor=floor, workers=workers
-    )
+    search = _Search(data, image.noise, 0.29 * image.step, largest, workers)
     criteria = Criteria(
         odds=odds, largest=largest, least_drop=image.least_drop(min_depth)
     )
-    pyramid = make_pyramid(data, largest, floor=0.5 * floor)
-    peeler = Peeler(data, pyramid, criteria)
-    peeler.run(thin_out(rows), partial(texture_ratio, scatter, image.noise))
+    fibers = search.fibers(criteria)
+    peeler = Peeler(data, criteria, fibers)
+    peeler.run(*search.candidates())
+    if peeler.shadows:
+        # What lay under the shadows, and in their ringing, shows without them.
+        rows, scene, pyramid = search.candidates()
+        peeler.run(rows[peeler.is_near(rows)], scene, pyramid)
     found = [s for s in fibers + peeler.shadows if _seen(s, bad)]
     for shadow in found:
         shadow.depth = image.share(
@@ -330,20 +327,82 @@ def _search(
     return _package(chosen, doubtful, bad)
 
 
-def _take_out_fibers(
-    data: np.ndarray, image: LogImage, levels: int, floor: float, odds: float
-) -> tuple[list[Shadow], np.ndarray | None]:
-    """Find the fibres and remove them; return the whitened image if it is needed."""
-    from astroflat.dust._fibers import find_fibers
-    from astroflat.dust._whitening import whiten
+@dataclass
+class _Search:
+    """
+    Where dust may be, in an image from which some is taken out.
 
-    white, redness = whiten(data, levels, floor=floor)
-    fibers = find_fibers(white, data, image.noise, floor=floor, least_odds=odds)
-    for fiber in fibers:
-        data[fiber.box] += fiber.sign * fiber.model
-    if redness <= _RED:
-        return fibers, None
-    return fibers, whiten(data, levels, floor=floor)[0] if fibers else white
+    Parameters
+    ----------
+    data : `~numpy.ndarray` of float32
+        The logarithm of the light, from which others take dust out.
+
+    noise : BlockMap
+        White noise per pixel.
+
+    floor : float
+        The least noise per pixel: rounding to integers spreads evenly.
+
+    largest : float
+        The largest radius in pixels.
+
+    workers : int
+        Threads.
+    """
+
+    data: np.ndarray
+    noise: BlockMap
+    floor: float
+    largest: float
+    workers: int
+    _white: np.ndarray | None = None
+    _redness: float = 0.0
+
+    def fibers(self, criteria: Criteria) -> list[Shadow]:
+        """Find the fibres and take them out."""
+        from astroflat.dust._fibers import find_fibers
+
+        self._whiten()
+        fibers = find_fibers(
+            self._white,
+            self.data,
+            self.noise,
+            floor=self.floor,
+            least_odds=criteria.odds,
+            least_drop=criteria.least_drop,
+            workers=self.workers,
+        )
+        for fiber in fibers:
+            self.data[fiber.box] += fiber.sign * fiber.model
+        if fibers:
+            self._white = None
+        return fibers
+
+    def candidates(self) -> tuple[np.ndarray, Roughness, Pyramid]:
+        """Find candidates in what is left."""
+        from astroflat.dust._candidates import find_candidates
+        from astroflat.dust._contours import make_pyramid
+        from astroflat.dust._selection import Roughness, thin_out
+
+        if self._white is None:
+            self._whiten()
+        rows, scatter = find_candidates(
+            self.data,
+            self._white if self._redness > _RED else None,
+            largest=self.largest,
+            floor=self.floor,
+            workers=self.workers,
+        )
+        self._white = None
+        pyramid = make_pyramid(self.data, self.largest, floor=0.5 * self.floor)
+        return thin_out(rows), Roughness(scatter, self.noise), pyramid
+
+    def _whiten(self) -> None:
+        """Suppress the texture of what is left."""
+        from astroflat.dust._whitening import whiten
+
+        levels = int(np.clip(np.log2(self.largest) + 1, 3, 7))
+        self._white, self._redness = whiten(self.data, levels, floor=self.floor)
 
 
 def _seen(shadow: Shadow, bad: np.ndarray) -> bool:
