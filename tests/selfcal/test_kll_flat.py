@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 import astroflat as af
+from astroflat.degradation import simulate_video
 from astroflat.selfcal import Shifts
 
 NOISE = 0.003
@@ -257,21 +258,17 @@ def test_weights():
     weights = np.ones(10)
     weights[4] = 0
     a, b = (af.kll_flat(f, offsets, weights=weights) for f in (frames, broken))
-    np.testing.assert_allclose(a.flat.data, b.flat.data, atol=5e-4)
+    assert np.std(a.flat.data - b.flat.data) < 3e-4
 
 
 def test_groups_have_skies_of_their_own():
     """A sky that changes between groups does not reach the flat."""
     offsets = scatter(8, n=12)
-    frames, flat = dithered((96, 96), offsets)
-    other, _ = dithered((96, 96), offsets, seed=1)
-    rng = np.random.default_rng(8)
-    sky = gaussian_filter(rng.standard_normal((120, 120)), 2.5)
-    sky = 1 + 0.1 * sky / sky.std()
-    other, _ = dithered((96, 96), offsets, sky=sky)
-    # The same seed draws the same flat only if it draws no sky before.
-    flat_other = true_flat((96, 96), np.random.default_rng(1))
-    np.testing.assert_allclose(flat, flat_other)
+    shape = (64, 64)
+    frames, flat = dithered(shape, offsets)
+    sky = gaussian_filter(np.random.default_rng(8).standard_normal((90, 90)), 2.5)
+    other, same = dithered(shape, offsets, sky=1 + 0.1 * sky / sky.std())
+    np.testing.assert_allclose(flat, same)
     frames[6:] = other[6:]
     one = af.kll_flat(frames, offsets)
     two = af.kll_flat(frames, offsets, groups=2)
@@ -332,7 +329,7 @@ def test_calibration_is_subtracted():
     bias, dark = rng.uniform(200, 300, (2, 64, 64)).astype(np.float32)
     solution = af.kll_flat(frames + bias + dark, offsets, bias=bias, dark=dark)
     plain = af.kll_flat(frames, offsets)
-    np.testing.assert_allclose(solution.flat.data, plain.flat.data, atol=5e-4)
+    assert np.std(solution.flat.data - plain.flat.data) < 3e-4
     assert 100 * np.std(solution.flat.data / flat) < 0.13
 
 
@@ -363,3 +360,26 @@ def test_too_few_or_dark_frames():
         af.kll_flat(np.ones((2, 8, 8)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match='frame 0 has no positive samples'):
         af.kll_flat(-np.ones((9, 16, 16)), Shifts.given(scatter(4)))
+
+
+@pytest.mark.parametrize('kind', ['granulation', 'moon'])
+def test_video_in_one_call(tmp_path, kind):
+    """Straight from SER: better than nothing by far, and it says so."""
+    video = simulate_video(
+        12,
+        (80, 96),
+        kind=kind,
+        drift=8,
+        pattern='random',
+        seeing=0.2,
+        gradient=np.zeros((80, 96)),
+        rng=5,
+    )
+    video.write(tmp_path / 'video.ser')
+    solution = af.kll_flat(tmp_path / 'video.ser', bias=video.camera.bias)
+    nothing, left = np.std(video.flat), np.std(solution.flat.data / video.flat)
+    assert left < 0.25 * nothing
+    numbers = solution.report.numbers
+    assert numbers['error_percent'] < 0.5 * numbers['flat_percent']
+    assert solution.report.verdict in ('accept', 'weak')
+    assert solution.stages['shifts'].method == 'phase'
