@@ -2,48 +2,126 @@
 """
 Train the networks that find F and G in one frame.
 
-``python -m astroflat.training.flat --folder runs/flat --seconds 480 --device
-cuda`` trains both networks on frames that are simulated meanwhile.
+``astroflat train flat --folder runs/flat --seconds 480 --device cuda`` trains
+both networks on frames that are simulated meanwhile.
 """
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from astroflat.training.flat_frames import FrameComposer
-from astroflat.training.flat_losses import LossWeights, flat_loss, scene_rms
+from astroflat.training.flat_figures import draw_curves, draw_panels
+from astroflat.training.flat_frames import FrameComposer, FrameOptions
+from astroflat.training.flat_losses import LossWeights, flat_loss
 from astroflat.training.flat_nets import FlatNets
+from astroflat.training.flat_start import load_start
+from astroflat.training.flat_validation import (
+    check_manifest,
+    make_validation,
+    measure_flat,
+    validation_manifest,
+)
 from astroflat.training.loop import FitResult, FitSettings, fit
 from astroflat.training.pools import (
     ArrayPool,
+    Producer,
     draw_components,
     draw_day,
     draw_night,
 )
+from astroflat.training.user_images import OwnImages
 
-__all__ = ['main', 'train_flat']
+__all__ = ['FlatData', 'main', 'train_flat']
 
 _NAMES = ('night', 'day', 'smooth', 'dust', 'gradient')
 # Workers' turns: components take half as long as skies.
 _PRODUCERS = ((draw_night, 0.4), (draw_day, 0.3), (draw_components, 0.3))
+# The curriculum begins with fields of at most this part of the full strength.
+_EASY = 0.25
+
+
+@dataclass(frozen=True)
+class FlatData:
+    """
+    What the networks are trained on.
+
+    Parameters
+    ----------
+    batch : int, optional
+        Frames per step; a quarter of it where they are twice as large.
+    size : int, optional
+        Side in pixels of the squares that frames are cut from, a multiple of 64.
+    first : int, optional
+        Skies and fields that have to be there before the training starts.
+    pool : int, optional
+        Skies and fields that are kept, at most.
+    workers : int or None, optional
+        Processes that simulate; all but one processor by default. With 0
+        nothing is added to the first ones, and a run can be repeated bit by
+        bit.
+    images : path-like or None, optional
+        Folder with own images, linear and flat, to be taken as skies too.
+    share : float, optional
+        Part of the night skies that is taken from them.
+    curriculum : float, optional
+        Part of the run in which the strength of the fields rises.
+    validation : int, optional
+        Frames of the validation, 0 for none.
+    options : FrameOptions or None, optional
+        How often frames have what.
+    """
+
+    batch: int = 64
+    size: int = 256
+    first: int = 1000
+    pool: int = 20_000
+    workers: int | None = None
+    images: Path | str | None = None
+    share: float = 0.3
+    curriculum: float = 0.0
+    validation: int = 256
+    options: FrameOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.size < 64 or self.size % 64:
+            msg = f'size must be a multiple of 64, not {self.size}'
+            raise ValueError(msg)
+        for name in ('batch', 'first', 'pool'):
+            if getattr(self, name) < 1:
+                msg = f'{name} must be at least 1, not {getattr(self, name)}'
+                raise ValueError(msg)
+        for name in ('share', 'curriculum'):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                msg = f'{name} must be between 0 and 1, not {getattr(self, name)}'
+                raise ValueError(msg)
+
+    def producers(self) -> list[tuple[Producer, float]]:
+        """Return who draws what, and how often."""
+        if self.images is None:
+            return list(_PRODUCERS)
+        night = _PRODUCERS[0][1]
+        own = (OwnImages(self.images), self.share * night)
+        rest = (draw_night, (1.0 - self.share) * night)
+        return [part for part in (rest, own) if part[1] > 0] + list(_PRODUCERS[1:])
 
 
 def train_flat(
     folder: Path | str,
     settings: FitSettings,
     *,
-    batch: int = 64,
+    data: FlatData | None = None,
+    model: FlatNets | None = None,
     weights: LossWeights | None = None,
     start: Path | str | None = None,
-    n_workers: int | None = None,
-    first: int = 1000,
-    n_validation: int = 8,
+    resume: bool = True,
     say: Callable[[str], None] = print,
 ) -> FitResult:
     """
@@ -52,23 +130,20 @@ def train_flat(
     Parameters
     ----------
     folder : path-like
-        Folder for the log, the checkpoint and ``flat.safetensors``, the
-        averaged weights.
+        Folder for the tables, the checkpoint, the figures, ``validation.json``
+        and ``flat.safetensors``, the averaged weights.
     settings : FitSettings
         How to train.
-    batch : int, optional
-        Frames of 256 x 256 pixels per step.
+    data : FlatData or None, optional
+        What on.
+    model : FlatNets or None, optional
+        The networks; those that are shipped by default.
     weights : LossWeights or None, optional
         Weights of the terms of the loss.
     start : path-like or None, optional
-        Weights to begin with, a file ``flat.safetensors``.
-    n_workers : int or None, optional
-        Processes that simulate; all but one processor by default.
-    first : int, optional
-        Skies and fields that have to be there before the training starts. The
-        validation is made of these.
-    n_validation : int, optional
-        Batches of the validation, made once.
+        Weights to begin with, see `~astroflat.training.flat_start.load_start`.
+    resume : bool, optional
+        Go on from the checkpoint in the folder, if there is one.
     say : callable, optional
         What is told about the run.
 
@@ -77,99 +152,130 @@ def train_flat(
     FitResult
         Networks and numbers.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    pool = ArrayPool(_PRODUCERS, n_workers=n_workers, device=settings.device)
+    data, folder = data or FlatData(), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = model or FlatNets()
+    if start is not None:
+        load_start(model, start)
+    pool = ArrayPool(
+        data.producers(),
+        size=data.size,
+        capacity=data.pool,
+        n_workers=data.workers,
+        device=settings.device,
+    )
     pool.start()
     try:
-        pool.wait(_NAMES, first)
+        validate = _Validation(folder, data, settings, say)
+        pool.wait(_NAMES, min(data.first, data.pool))
         say(f'pool {pool.made}')
-        composer = FrameComposer(pool, seed=9)
-        held = [vars(composer.compose(batch)) for _ in range(n_validation)]
-        composer = FrameComposer(pool, seed=settings.seed + 100)
-
-        def draw(_: torch.Generator) -> dict[str, torch.Tensor]:
-            pool.take(limit=2)
-            return vars(composer.compose(batch))
-
-        def validate(model: torch.nn.Module) -> dict[str, float]:
-            numbers = _validate(model, held, settings)
-            say(f'{numbers} {pool.made}')
-            return numbers
+        draw = _Draw(pool, data, _Progress(folder, settings, resume=resume))
 
         def loss(model: Any, frames: dict[str, torch.Tensor]) -> dict:
             return flat_loss(model, frames, weights)
 
-        model = FlatNets()
-        if start is not None:
-            model.load_state_dict(load_file(start), strict=True)
-        result = fit(model, draw, loss, settings, folder, validate=validate)
+        result = fit(
+            model,
+            draw,
+            loss,
+            settings,
+            folder,
+            resume=resume,
+            validate=validate if validate.batches else None,
+        )
     finally:
         pool.close()
     save_file(
         {k: v.contiguous().cpu() for k, v in result.average.state_dict().items()},
-        Path(folder) / 'flat.safetensors',
-        metadata={'settings': str(asdict(settings)), 'images': str(result.images)},
+        folder / 'flat.safetensors',
+        metadata={
+            'settings': str(asdict(settings)),
+            'data': str(asdict(data)),
+            'weights': str((weights or LossWeights()).to_dict()),
+            'images': str(result.images),
+        },
     )
+    if _has_matplotlib():
+        draw_curves(folder, folder / 'curves.png')
     return result
 
 
-@torch.no_grad()
-def _validate(
-    model: torch.nn.Module, held: Sequence[dict], settings: FitSettings
-) -> dict[str, float]:
-    """Return medians over frames, in per cent, and the truth beside them."""
-    rows: dict[str, list] = {}
-    kind = torch.device(settings.device).type
-    for frames in held:
-        with torch.autocast(kind, torch.bfloat16, enabled=settings.bf16):
-            fields, better, _, dust = model(frames['cells'], frames['pixels'])
-        for name, values in _scores(fields, better, dust, frames).items():
-            rows.setdefault(name, []).append(values.flatten().float().cpu())
-    joined = {name: torch.cat(values) for name, values in rows.items()}
-    out = {
-        name: round(100 * float(v.nanmedian()), 3)
-        for name, v in joined.items()
-        if not name.startswith('share')
-    }
-    shares = {n: v for n, v in joined.items() if n.startswith('share')}
-    return out | {n: round(100 * float(v.nanmean()), 1) for n, v in shares.items()}
+class _Draw:
+    """Draws batches with the generator of the loop, so that it can be resumed."""
+
+    def __init__(self, pool: ArrayPool, data: FlatData, progress: _Progress) -> None:
+        self.pool, self.data, self.progress = pool, data, progress
+        self.composer = FrameComposer(pool, options=data.options)
+
+    def __call__(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        self.pool.take(limit=2)
+        self.composer.follow(generator)
+        if self.data.curriculum:
+            part = min(1.0, self.progress() / self.data.curriculum)
+            self.composer.ceiling = _EASY + (1.0 - _EASY) * part
+        return vars(self.composer.compose(self.data.batch))
 
 
-def _scores(
-    fields: torch.Tensor, better: torch.Tensor, dust: torch.Tensor, frames: dict
-) -> dict[str, torch.Tensor]:
-    truth = frames['fields']
-    error = fields[:, :2] - truth
-    under = (frames['dust'].abs() > 0.01) & (frames['valid'] > 0)
-    left = torch.where(under, dust[:, :1] - frames['dust'], torch.nan)
-    nothing = torch.where(under, frames['dust'], torch.nan)
-    off = (frames['dust'].abs() < 1e-3) & (torch.sigmoid(dust[:, 2:]) > 0.5)
-    ours = torch.stack([scene_rms(error[:, i], 0.0) for i in (0, 1)], dim=1)
-    none = torch.stack([scene_rms(truth[:, i], 0.0) for i in (0, 1)], dim=1)
-    return {
-        'flat': ours[:, 0],
-        'flat_none': none[:, 0],
-        'gradient': ours[:, 1],
-        'gradient_none': none[:, 1],
-        'sky': scene_rms(error.sum(dim=1), 0.0),
-        'dust': left.square().nanmean(dim=(1, 2, 3)).sqrt(),
-        'dust_none': nothing.square().nanmean(dim=(1, 2, 3)).sqrt(),
-        'share_false_dust': off.float().mean(dim=(1, 2, 3)),
-        'share_better': (ours < none).float(),
-        'share_judged': ((better > 0) == (ours < none)).float(),
-        'share_covered': (error.abs() < fields[:, 2:].exp()).float().mean((2, 3)),
-        'share_covered_dust': (
-            (dust[:, :1] - frames['dust']).abs() < dust[:, 1:2].exp()
-        )
-        .float()
-        .mean((1, 2, 3)),
-    }
+class _Progress:
+    """Tells which part of a run is over, from the calls and the clock."""
+
+    def __init__(self, folder: Path, settings: FitSettings, *, resume: bool) -> None:
+        import time
+
+        self.settings, self.clock = settings, time.monotonic
+        state = folder / 'checkpoint.json'
+        known = json.loads(state.read_text()) if resume and state.exists() else {}
+        self.calls = settings.accumulate * known.get('step', 0)
+        self.start = self.clock() - known.get('seconds', 0.0)
+
+    def __call__(self) -> float:
+        done = self.calls / (self.settings.steps * self.settings.accumulate)
+        self.calls += 1
+        if self.settings.max_seconds:
+            done = max(done, (self.clock() - self.start) / self.settings.max_seconds)
+        return done
+
+
+class _Validation:
+    """Measures the averaged networks on the same frames each time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        data: FlatData,
+        settings: FitSettings,
+        say: Callable[[str], None],
+    ) -> None:
+        self.folder, self.settings, self.say = folder, settings, say
+        self.batches: list[dict[str, torch.Tensor]] = []
+        if not data.validation:
+            return
+        made = make_validation(data.validation, size=data.size, options=data.options)
+        manifest = validation_manifest(made, size=data.size)
+        check_manifest(manifest, folder / 'validation.json')
+        self.batches = [
+            {name: values.to(settings.device) for name, values in batch.items()}
+            for batch in made
+        ]
+        say(f'validation: {manifest["frames"]} frames {manifest["sha256"][:12]}')
+
+    def __call__(self, model: torch.nn.Module) -> dict[str, float]:
+        numbers = measure_flat(model, self.batches, bf16=self.settings.bf16)
+        if _has_matplotlib():
+            draw_panels(model, self.batches[0], self.folder / 'samples.png')
+        self.say(str(numbers))
+        return numbers
+
+
+def _has_matplotlib() -> bool:
+    return importlib.util.find_spec('matplotlib') is not None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Train from the command line.
+    Train from the command line, as ``astroflat train flat`` does.
 
     Parameters
     ----------
@@ -181,45 +287,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0.
     """
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument('--folder', required=True)
-    parser.add_argument('--seconds', type=float)
-    parser.add_argument('--steps', type=int, default=1_000_000)
-    parser.add_argument('--batch', type=int, default=64)
-    parser.add_argument('--rate', type=float, default=1e-3)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--compile', action='store_true')
-    parser.add_argument('--workers', type=int)
-    parser.add_argument('--first', type=int, default=1000)
-    parser.add_argument('--start', help='weights to begin with')
-    parser.add_argument('--seed', type=int, default=1)
-    args = parser.parse_args(argv)
-    cuda = args.device.startswith('cuda')
-    if cuda:
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-    settings = FitSettings(
-        steps=args.steps,
-        max_seconds=args.seconds,
-        rate=args.rate,
-        device=args.device,
-        bf16=True,
-        channels_last=True,
-        compile=args.compile,
-        validate_seconds=30.0,
-        save_seconds=120.0,
-        seed=args.seed,
-    )
-    result = train_flat(
-        args.folder,
-        settings,
-        batch=args.batch,
-        n_workers=args.workers,
-        first=args.first,
-    )
-    print(f'{result.steps} steps, {result.images} images, {result.seconds:.0f} s')  # noqa: T201
-    return 0
+    import sys
+
+    from astroflat.cli import main as run
+
+    return run(['train', 'flat', *(sys.argv[1:] if argv is None else argv)])
 
 
 if __name__ == '__main__':

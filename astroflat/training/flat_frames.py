@@ -182,6 +182,11 @@ class FrameComposer:
         How often frames have what.
     seed : int, optional
         Seed of the generator on the device.
+
+    Attributes
+    ----------
+    ceiling : float
+        Highest difficulty that is drawn, 1 unless it is set.
     """
 
     def __init__(
@@ -189,9 +194,23 @@ class FrameComposer:
     ) -> None:
         self.pool = pool
         self.options = options or FrameOptions()
+        self.ceiling = 1.0
         self.device = pool.device
         self.rng = torch.Generator(device=self.device).manual_seed(seed)
         self.host = torch.Generator().manual_seed(seed)
+
+    def follow(self, generator: torch.Generator) -> None:
+        """
+        Draw the next batches from a generator of the caller.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Source of random numbers on the device of the pool.
+        """
+        self.rng = generator
+        seed = torch.randint(2**62, (), generator=generator, device=self.device)
+        self.host.manual_seed(int(seed))
 
     def compose(self, n: int) -> Frames:
         """
@@ -253,7 +272,9 @@ class FrameComposer:
         """Draw light, V, D and G of square frames, sky or mean of 1."""
         at_day = self._uniform(n) < self.options.day
         scene = torch.where(at_day, self._pick('day', n), self._pick('night', n)) + 1.0
-        difficulty = self._uniform(n) * (self._uniform(n) >= self.options.clean)
+        difficulty = (
+            self.ceiling * self._uniform(n) * (self._uniform(n) >= self.options.clean)
+        )
 
         def strength() -> torch.Tensor:
             return difficulty * (self._uniform(n) >= self.options.absent)

@@ -132,7 +132,8 @@ class ArrayPool:
     capacity : int, optional
         Entries of each name that are kept.
     n_workers : int or None, optional
-        Processes; one less than there are processors by default.
+        Processes; one less than there are processors by default. With 0 the
+        pool is made by `wait`, in this process, and never changes after that.
     seed : int, optional
         Seed of the workers, each of which has its own stream.
     device : str or torch.device, optional
@@ -141,7 +142,8 @@ class ArrayPool:
     Notes
     -----
     The order in which batches arrive depends on the machine. A run is
-    reproducible in what it draws from, not in its order.
+    reproducible in what it draws from, not in its order; without workers it is
+    in both.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class ArrayPool:
         self.made: dict[str, int] = {}
         context = mp.get_context('fork' if os.name == 'posix' else 'spawn')
         self._queue = context.Queue(maxsize=64)
+        self._producers, self._seed = list(producers), seed
         n = max(1, (os.cpu_count() or 2) - 1) if n_workers is None else n_workers
         self._workers = [
             context.Process(
@@ -243,6 +246,9 @@ class ArrayPool:
         TimeoutError
             If the workers did not make them in time.
         """
+        if not self._workers:
+            self._fill(names, n)
+            return
         end = time.monotonic() + timeout
         while min(self.made.get(name, 0) for name in names) < n:
             if not self.take():
@@ -250,6 +256,24 @@ class ArrayPool:
             if time.monotonic() > end:
                 msg = f'the workers made {self.made} in {timeout:g} s, not {n} of each'
                 raise TimeoutError(msg)
+
+    def _fill(self, names: Sequence[str], n: int) -> None:
+        """Draw entries here, from the producers whose names are short."""
+        rng = np.random.default_rng((self._seed, 0))
+        made: dict[int, set[str]] = {}
+        while True:
+            short = {name for name in names if self.made.get(name, 0) < n}
+            able = [
+                i for i in range(len(self._producers)) if short & made.get(i, short)
+            ]
+            if not able:
+                return
+            shares = np.array([self._producers[i][1] for i in able], dtype=float)
+            i = able[rng.choice(len(able), p=shares / shares.sum())]
+            row = self._producers[i][0](rng, self.size)
+            made[i] = set(row)
+            for name, values in row.items():
+                self._store(name, torch.from_numpy(values[None]))
 
     def _store(self, name: str, values: torch.Tensor) -> None:
         """Write a batch into the ring of its name."""
