@@ -12,6 +12,7 @@ __all__ = ['add_arguments', 'run']
 # Module ``astroflat.cli._train_NAME`` with ``add_arguments`` and ``run``.
 _NETWORKS = {
     'flat': 'the networks that find F and G in one frame',
+    'denoise': 'the network that predicts noise',
 }
 _NEEDED = ('torch', 'safetensors')
 
