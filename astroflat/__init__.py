@@ -39,6 +39,8 @@ _NAMES = {
     'open_frames': 'astroflat.io',
     'read_image': 'astroflat.io',
     'repair_flat': 'astroflat.selfcal',
+    'sky_flat': 'astroflat.selfcal',
+    'solve_fields': 'astroflat.selfcal',
     'synthetic_flat': 'astroflat.dust',
     'write_flat': 'astroflat.io',
 }

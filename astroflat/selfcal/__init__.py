@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from astroflat._exceptions import DegenerateDithersError
+from astroflat.selfcal.joint import solve_fields
 from astroflat.selfcal.kll import kll_flat
 from astroflat.selfcal.repair import RepairOptions, repair_flat
 from astroflat.selfcal.shifts import Shifts, measure_shifts
+from astroflat.selfcal.sky import sky_flat
 
 __all__ = [
     'DegenerateDithersError',
@@ -15,4 +17,6 @@ __all__ = [
     'kll_flat',
     'measure_shifts',
     'repair_flat',
+    'sky_flat',
+    'solve_fields',
 ]

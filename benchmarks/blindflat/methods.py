@@ -122,6 +122,16 @@ METHODS = {
                 'night': f'{_HERE}.classical:dust_flat_of_median',
             },
         ),
+        Method(
+            'sky_flat',
+            'astroflat sky_flat',
+            {'night': f'{_HERE}.selfcal:sky_flat'},
+        ),
+        Method(
+            'solve_fields',
+            'astroflat solve_fields',
+            {'night': f'{_HERE}.selfcal:solve_fields'},
+        ),
     )
 }
 
