@@ -130,7 +130,7 @@ def kll_flat(
         ``OMP_NUM_THREADS``. The result does not depend on it.
 
     client : `dask.distributed.Client`, optional
-        A cluster that finds the offsets and solves the colours.
+        Handed to `measure_shifts`; the solver runs here, in bands.
 
     progress_bar : bool, optional
         Whether to show a bar.
