@@ -222,10 +222,9 @@ def _keep(document, older):
         reasons = {**before['not_run'], **part['not_run']}
         part['not_run'] = {m: r for m, r in reasons.items() if m not in summary}
     document['versions'] = {**older['versions'], **document['versions']}
-    document['head'] += (
-        f' Numbers of an earlier run with astroflat {older["versions"]["astroflat"]}: '
-        f'{", ".join(kept.values())}.'
-    )
+    programs = ', '.join(f'{name} {text}' for name, text in older['versions'].items())
+    names = ', '.join(kept.values())
+    document['head'] += f' Numbers of an earlier run with {programs}: {names}.'
 
 
 def _words(manifest, parts, versions, changed, *, checked):
