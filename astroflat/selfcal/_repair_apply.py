@@ -153,9 +153,10 @@ def mote_table(findings: Findings) -> QTable:
     motes : `~astropy.table.QTable`
         ``x``, ``y`` (where it is now, where it was if it is gone),
         ``radius``, ``depth``, ``action`` ('keep', 'moved', 'follow', 'gone',
-        'new'), ``dx``, ``dy``, ``strength`` and ``strength_err`` (depth in
-        the frames over that in the flat), ``gain`` (decrease of chi-square in
-        frames left out).
+        'new', 'ghost': bright where the flat has a mote that was not detected
+        in it, 'pair': both side by side), ``dx``, ``dy``, ``strength`` and
+        ``strength_err`` (depth in the frames over that in the flat), ``gain``
+        (decrease of chi-square in frames left out).
     """
     from astropy.table import QTable
 
@@ -176,7 +177,7 @@ def mote_table(findings: Findings) -> QTable:
         for c in findings.choices
     ]
     rows += [
-        (m.x, m.y, m.radius, m.depth, 'new', 0.0, 0.0, np.nan, np.nan, m.gain)
+        (m.x, m.y, m.radius, m.depth, m.action, 0.0, 0.0, np.nan, np.nan, m.gain)
         for m in findings.new
     ]
     names = ['x', 'y', 'radius', 'depth', 'action', 'dx', 'dy', 'strength']
@@ -278,7 +279,8 @@ def _numbers(
         'n_moved': counts['moved'],
         'n_followed': counts['follow'],
         'n_gone': counts['gone'],
-        'n_new': len(findings.new),
+        'n_new': sum(m.action != 'ghost' for m in findings.new),
+        'n_ghosts': sum(m.action != 'new' for m in findings.new),
         'motion': findings.motion.kind,
         'motion_x_pixels': dx,
         'motion_y_pixels': dy,

@@ -14,7 +14,7 @@ from astroflat.selfcal._blocks import block_medians, evaluate_plane, fit_plane, 
 if TYPE_CHECKING:
     from astroflat.io import FrameStack
 
-__all__ = ['Evidence', 'collect', 'mask_sources']
+__all__ = ['Evidence', 'as_offset', 'block_size', 'collect', 'mask_sources']
 
 # Widths of the filters that find sources, and their threshold in sigma.
 _WIDTHS = (1.2, 4.0)
@@ -82,7 +82,7 @@ class Evidence:
 def collect(
     stack: FrameStack,
     flat: np.ndarray,
-    clean: np.ndarray,
+    clean: tuple[np.ndarray, np.ndarray],
     good: np.ndarray,
     *,
     offset: np.ndarray | float = 0.0,
@@ -100,9 +100,9 @@ def collect(
     flat : `~numpy.ndarray`
         The flat, finite and positive where ``good``.
 
-    clean : `~numpy.ndarray`
-        The flat without its dust. Sources are looked for in frames divided
-        by it, so that what the flat takes for dust is no source.
+    clean : tuple of `~numpy.ndarray`
+        The flat without its dust, and its smooth part. Sources are looked for
+        in frames divided by them: what the flat takes for dust is no source.
 
     good : `~numpy.ndarray` of bool
         Where the flat may be used.
@@ -126,7 +126,7 @@ def collect(
     shape = (int(group.max()) + 1, *flat.shape)
     total, weight = (np.zeros(shape, np.float32) for _ in range(2))
     blocks = []
-    box = max(8, min(flat.shape) // 24)
+    box = block_size(flat.shape)
 
     def one(i: int) -> tuple:
         image = np.asarray(stack[i], dtype=np.float32) - offset
@@ -150,11 +150,16 @@ def collect(
     return Evidence(total + np.float32(1), weight, np.stack(blocks), box, group)
 
 
+def block_size(shape: tuple[int, int]) -> int:
+    """Return the size of the blocks for the sky."""
+    return max(8, min(shape) // 24)
+
+
 def _frame(
     image: np.ndarray,
     seen: np.ndarray,
     flat: np.ndarray,
-    clean: np.ndarray,
+    clean: tuple[np.ndarray, np.ndarray],
     box: int,
     label: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,7 +172,7 @@ def _frame(
         )
         raise ValueError(msg)
     image = np.where(seen, image, level).astype(np.float32)
-    seen = seen & ~mask_sources(image / clean, seen)
+    seen = seen & ~mask_sources(image / clean[0], seen, image / clean[1])
     ratio = image / flat
     medians = block_medians(ratio, seen, box)
     sky = evaluate_plane(fit_plane(medians, degree=2), flat.shape, box)
@@ -185,7 +190,9 @@ def _pixel_noise(image: np.ndarray, seen: np.ndarray) -> float:
     return float(1.0484 * np.median(np.abs(steps))) if steps.size else 1.0
 
 
-def mask_sources(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def mask_sources(
+    image: np.ndarray, seen: np.ndarray, other: np.ndarray | None = None
+) -> np.ndarray:
     """
     Mask stars, galaxies and nebulae in one frame.
 
@@ -197,6 +204,10 @@ def mask_sources(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
     seen : `~numpy.ndarray` of bool
         False where a pixel is bad.
 
+    other : `~numpy.ndarray`, optional
+        The same divided by the smooth part of the flat: a source has to be
+        bright in both, a ghost of dust that was not found is so in one.
+
     Returns
     -------
     mask : `~numpy.ndarray` of bool
@@ -206,22 +217,31 @@ def mask_sources(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
     -----
     Only what is brighter than its surroundings is taken: dust is not.
     """
-    from scipy import ndimage
-
     box = max(16, min(image.shape) // 6)
-    excess = np.where(seen, image - smooth_background(image, seen, box), 0)
+    excess = [
+        np.where(seen, part - smooth_background(part, seen, box), 0)
+        for part in (image, other)
+        if part is not None
+    ]
     mask = np.zeros(image.shape, bool)
     for width in _WIDTHS:
         # A brighter source must not make its surroundings bright as well.
         usable = seen & ~mask
-        weight = ndimage.gaussian_filter(usable.astype(np.float32), width)
-        value = ndimage.gaussian_filter(np.where(usable, excess, 0), width)
-        value /= np.maximum(weight, 1e-6)
-        level = np.median(value[usable]) if usable.any() else 0.0
-        spread = 1.4826 * np.median(np.abs(value[usable] - level))
-        found = (value - level > _NSIGMA * spread) & (weight > 0.05)
+        found = np.logical_and.reduce([_bright(e, usable, width) for e in excess])
         mask |= _grow(found, 2 + 2 * width)
     return mask
+
+
+def _bright(excess: np.ndarray, usable: np.ndarray, width: float) -> np.ndarray:
+    """Return what stands out of the noise of a smoothed image."""
+    from scipy import ndimage
+
+    weight = ndimage.gaussian_filter(usable.astype(np.float32), width)
+    value = ndimage.gaussian_filter(np.where(usable, excess, 0), width)
+    value /= np.maximum(weight, 1e-6)
+    level = np.median(value[usable]) if usable.any() else 0.0
+    spread = 1.4826 * np.median(np.abs(value[usable] - level))
+    return (value - level > _NSIGMA * spread) & (weight > 0.05)
 
 
 def _grow(mask: np.ndarray, radius: float) -> np.ndarray:

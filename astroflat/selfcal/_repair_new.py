@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Motes that are in the frames and not in the flat."""
+"""What frames show beside the motes of a flat: dark new ones, bright ghosts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from astroflat.selfcal._repair_choice import convincing
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from astroflat.dust import DustDetection
 
 __all__ = ['NewMote', 'find_new']
@@ -19,20 +21,26 @@ __all__ = ['NewMote', 'find_new']
 _WIDTHS = (0.7, 1.0, 1.5, 2.2, 3.3, 5.0)
 # More of a patch than this must have been seen.
 _MIN_SEEN = 0.5
+# A bright ghost is one only where the flat has so much of a dark mote.
+_GHOST = 0.5
 
 
 @dataclass
 class NewMote:
     """
-    A mote that came after the flat was made.
+    A mote that came after the flat was made, or the ghost of one that left.
 
     Parameters
     ----------
+    action : {'new', 'ghost', 'pair'}
+        A dark mote that the flat does not have; a bright ghost, where only the
+        flat has one; or both, side by side.
+
     box : tuple of slice
         Where it is.
 
     values, sigma : `~numpy.ndarray`
-        The logarithm of its transmission, 0 off it, and its uncertainty.
+        The logarithm to add to that of the flat, 0 off it, and its uncertainty.
 
     y, x, radius, depth : float
         Place, size and depth.
@@ -42,11 +50,9 @@ class NewMote:
 
     width : float
         The width in pixels of the mean that it is made with.
-
-    old : bool
-        Whether it lies on a mote of the flat, which is deeper now.
     """
 
+    action: str
     box: tuple[slice, slice]
     values: np.ndarray
     sigma: np.ndarray
@@ -56,7 +62,6 @@ class NewMote:
     depth: float
     gain: float
     width: float
-    old: bool = False
 
 
 def find_new(
@@ -65,11 +70,11 @@ def find_new(
     *,
     flat: np.ndarray,
     options: dict[str, Any],
+    changes: Collection[str] = ('new', 'gone'),
     min_radius: float = 2.0,
-    max_radius: float | None = None,
 ) -> list[NewMote]:
     """
-    Find new motes.
+    Find new motes, and bright ghosts of motes that were not detected in the flat.
 
     Parameters
     ----------
@@ -85,35 +90,67 @@ def find_new(
     options : dict
         Further arguments of `astroflat.detect_dust`.
 
-    min_radius, max_radius : float, optional
-        Limits of the size.
+    changes : collection of str, optional
+        'new' for dark objects, 'gone' for bright ones.
+
+    min_radius : float, optional
+        The smallest size.
 
     Returns
     -------
     motes : list of NewMote
-        Those that frames left out confirm.
+        Those that frames left out confirm. A dark one where the flat has a
+        mote, which is deeper now, is left out, and so is a bright one where
+        it has none.
     """
+    from scipy import ndimage
+
     total = weight.sum(axis=0, dtype=np.float64)
     mean = (weight * excess).sum(axis=0) / np.maximum(total, 1e-300)
-    detection = _detect(mean, total, options)
-    motes = []
-    for i, row in enumerate(detection.catalogue):
-        radius = float(row['radius'].value)
-        if row['depth'] <= 0 or radius < min_radius or row['kind'] == 'fibre':
+    signs = np.zeros(mean.shape, np.int8)
+    for name, polarity, sign in (('gone', 'bright', 1), ('new', 'dark', -1)):
+        if name not in changes:
             continue
-        if max_radius is not None and radius > max_radius:
-            continue
-        mote = _measure(excess, weight, detection.labels == i + 1, row)
-        if mote is not None:
-            mote.old = _is_old(flat[mote.box], mote.values)
-            motes.append(mote)
-    return motes
+        found = _detect(mean, total, {**options, 'polarity': polarity})
+        for i, row in enumerate(found.catalogue):
+            part = found.labels == i + 1
+            if float(row['radius'].value) < min_radius or row['kind'] == 'fibre':
+                continue
+            if _belongs(mean, flat, part, sign):
+                signs[part] = sign
+    near = ndimage.binary_dilation(signs != 0, iterations=4)
+    regions, n = ndimage.label(near)
+    motes = (_measure(excess, weight, signs * (regions == k + 1)) for k in range(n))
+    return [mote for mote in motes if mote is not None]
+
+
+def _belongs(mean: np.ndarray, flat: np.ndarray, part: np.ndarray, sign: int) -> bool:
+    """Tell whether what the flat has at the place of an object fits to it."""
+    y, x = np.nonzero(part)
+    margin = int(np.ceil(6 + 0.6 * np.sqrt(len(y))))
+    box = _box((y, x), margin, part.shape)
+    inside = part[box].astype(float)
+    even = np.ones(inside.shape)
+    own, seen = (a[box] - _surroundings(a[box], even, inside) for a in (flat, mean))
+    known = float(np.sum(inside * own * seen) / max(np.sum(inside * seen**2), 1e-300))
+    # A ghost is bright where the flat is dark; a mote that is there is not new.
+    return known < -_GHOST if sign > 0 else known < 1
+
+
+def _box(
+    places: tuple[np.ndarray, np.ndarray], margin: int, shape: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Return the box around pixels with a margin."""
+    return tuple(
+        slice(max(0, int(a.min()) - margin), min(n, int(a.max()) + margin + 1))
+        for a, n in zip(places, shape, strict=True)
+    )
 
 
 def _detect(
     mean: np.ndarray, total: np.ndarray, options: dict[str, Any]
 ) -> DustDetection:
-    """Look for dark objects in what is left."""
+    """Look for objects in what is left."""
     from astropy import units as u
     from astropy.nddata import CCDData, StdDevUncertainty
 
@@ -127,27 +164,23 @@ def _detect(
         mask=bad,
         uncertainty=StdDevUncertainty(sigma.astype(np.float32)),
     )
-    return detect_dust(image, **{'polarity': 'dark', **options})
+    return detect_dust(image, **options)
 
 
 def _measure(
-    excess: np.ndarray, weight: np.ndarray, part: np.ndarray, row: Any
+    excess: np.ndarray, weight: np.ndarray, signs: np.ndarray
 ) -> NewMote | None:
-    """Measure one mote, with the width that frames left out like best."""
+    """Measure a region, with the width that frames left out like best."""
     from astroflat.dust import dilate_mask, feather_mask
 
-    radius = float(row['radius'].value)
-    margin = int(np.ceil(8 + 1.2 * radius))
-    y, x = np.nonzero(part)
-    box = tuple(
-        slice(max(0, int(a.min()) - margin), min(n, int(a.max()) + margin + 1))
-        for a, n in zip((y, x), part.shape, strict=True)
-    )
-    share = feather_mask(dilate_mask(part[box], radius=2, relative=0.3), sigma=1.5)
+    y, x = np.nonzero(signs)
+    radius = float(np.sqrt(len(y) / np.pi))
+    box = _box((y, x), int(np.ceil(8 + 1.2 * radius)), signs.shape)
+    part = signs[box] != 0
+    share = feather_mask(dilate_mask(part, radius=2, relative=0.3), sigma=1.5)
     d = excess[(slice(None), *box)].astype(np.float64)
     w = weight[(slice(None), *box)].astype(np.float64)
-    inside = share > 0
-    if (w.sum(axis=0)[inside] > 0).mean() < _MIN_SEEN:
+    if (w.sum(axis=0)[share > 0] > 0).mean() < _MIN_SEEN:
         return None
     best, gains, width = -np.inf, np.zeros(len(d)), _WIDTHS[0]
     for trial in _WIDTHS:
@@ -157,23 +190,12 @@ def _measure(
     if not convincing(gains):
         return None
     values, sigma = _values(d, w, share, width)
-    return NewMote(
-        box,
-        values,
-        sigma,
-        float(row['y'].value),
-        float(row['x'].value),
-        radius,
-        float(row['depth']),
-        best,
-        width,
-    )
-
-
-def _is_old(flat: np.ndarray, values: np.ndarray) -> bool:
-    """Tell whether the flat has at least as deep a mote at this place."""
-    own = flat - _surroundings(flat, np.ones(flat.shape), values)
-    return bool(np.sum(own * values) > np.sum(values**2))
+    kinds = {1: 'ghost', -1: 'new'}
+    present = np.unique(signs[signs != 0])
+    action = kinds[int(present[0])] if len(present) == 1 else 'pair'
+    depth = float(1 - np.exp(np.mean(values[part])))
+    place = (float(y.mean()), float(x.mean()))
+    return NewMote(action, box, values, sigma, *place, radius, depth, best, width)
 
 
 def _gains(d: np.ndarray, w: np.ndarray, share: np.ndarray, width: float) -> np.ndarray:

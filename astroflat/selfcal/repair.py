@@ -12,7 +12,13 @@ from astroflat._arrays import n_threads as count_threads
 from astroflat._nddata import unpack
 from astroflat.selfcal._repair_apply import apply_changes, pack
 from astroflat.selfcal._repair_choice import Choice, choose
-from astroflat.selfcal._repair_frames import Evidence, as_offset, collect, mask_sources
+from astroflat.selfcal._repair_frames import (
+    Evidence,
+    as_offset,
+    block_size,
+    collect,
+    mask_sources,
+)
 from astroflat.selfcal._repair_motes import Template, make_templates, place
 from astroflat.selfcal._repair_new import NewMote, find_new
 from astroflat.selfcal._repair_search import Motion
@@ -290,18 +296,20 @@ def _examine(
     good = ~frame.bad & (frame.data > _MIN_VALUE)
     flat = np.where(good, frame.data, np.float32(1))
     dust = find_dust(flat, good, options)
+    box = block_size(frame.shape)
+    smooth, blocks = smooth_part(dust.clean, good, box)
     with open_frames(frames) as stack:
         _check_frames(stack, frame.shape)
         evidence = collect(
             stack,
             flat,
-            dust.clean,
+            (dust.clean, np.exp(smooth).astype(np.float32)),
             good,
             offset=as_offset(*offsets, frame.shape),
             n_groups=options.n_groups,
             workers=workers,
         )
-    excess, weight = _logarithm(evidence, dust)
+    excess, weight = _logarithm(evidence, dust, np.log(flat) - smooth)
     choices, motion = choose(
         excess,
         weight,
@@ -314,15 +322,14 @@ def _examine(
     scale = depth[0] if 'depth' in changes and _differs(depth) else 1.0
     moved = mote_change(choices, frame.shape, scale)
     new = []
-    if 'new' in changes:
+    if {'new', 'gone'} & set(changes):
         new = find_new(
             excess - moved.astype(np.float32),
             weight,
             flat=np.log(flat) + moved,
             options=options.detection,
+            changes=changes,
         )
-        new = [mote for mote in new if not mote.old]
-    smooth, blocks = smooth_part(dust.clean, good, evidence.box)
     strength = measure_strength(evidence.blocks, blocks, frame.shape, evidence.box)
     bent = None
     if options.smooth_degree:
@@ -417,12 +424,16 @@ def find_dust(flat: np.ndarray, good: np.ndarray, options: RepairOptions) -> Dus
     return Dust(detection, clean, kept, relative, templates)
 
 
-def _logarithm(evidence: Evidence, dust: Dust) -> tuple[np.ndarray, np.ndarray]:
+def _logarithm(
+    evidence: Evidence, dust: Dust, fine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the logarithm of frames over flat, without faint stars."""
     ratio, weight = evidence.mean()
     # Stars too faint for a single frame; what the flat takes for dust is none.
     faint = mask_sources(
-        (ratio * np.exp(dust.logarithm)).astype(np.float32), weight > 0
+        (ratio * np.exp(dust.logarithm)).astype(np.float32),
+        weight > 0,
+        (ratio * np.exp(fine)).astype(np.float32),
     )
     weights = np.where(faint, np.float32(0), evidence.weight)
     safe = np.maximum(evidence.ratio, np.float32(_MIN_VALUE))
