@@ -25,6 +25,7 @@ _NAMES = {
     'DegenerateDithersError': 'astroflat._exceptions',
     'DegradationModel': 'astroflat.degradation.model',
     'Denoiser': 'astroflat.neural.denoiser',
+    'FlatCorrector': 'astroflat.neural.corrector',
     'FlatSolution': 'astroflat.solution',
     'correct_frames': 'astroflat.pipelines.apply',
     'detect_dust': 'astroflat.dust',
@@ -39,8 +40,10 @@ _NAMES = {
     'open_frames': 'astroflat.io',
     'read_image': 'astroflat.io',
     'repair_flat': 'astroflat.selfcal',
+    'self_flat': 'astroflat.selfcal',
     'sky_flat': 'astroflat.selfcal',
     'solve_fields': 'astroflat.selfcal',
+    'star_flat': 'astroflat.selfcal',
     'synthetic_flat': 'astroflat.dust',
     'write_flat': 'astroflat.io',
 }

@@ -283,13 +283,6 @@ def _runs(
 
         return dust_flat(stack, **common)
 
-    def fields() -> FlatSolution:
-        solve = getattr(selfcal, 'solve_fields', None)
-        if solve is None:
-            msg = 'solve_fields is not there'
-            raise ValueError(msg)
-        return solve(stack, moves, **common)
-
     def stars() -> FlatSolution:
         if any(value is not None for value in offsets):
             frames = (_less(stack, i, offsets) for i in range(len(stack)))
@@ -299,7 +292,7 @@ def _runs(
     return {
         'repair': lambda: selfcal.repair_flat(flat, stack, **common),
         'sky': lambda: selfcal.sky_flat(stack, offsets=sky_moves, **common),
-        'fields': fields,
+        'fields': lambda: selfcal.solve_fields(stack, sky_moves, **common),
         'kll': lambda: selfcal.kll_flat(stack, moves, **common),
         'stars': stars,
         'dust': dust,
