@@ -25,6 +25,8 @@ _SHADE, _SHADE_REACH = 0.3, 21
 _LENGTH, _WIDTH = 9.0, 11.0
 # Beside a deep shadow its surroundings look bright: bright lines must be surer.
 _BRIGHT = 3.0
+# Strokes of noise make chains, the wider the longer.
+_STRONG, _THIN, _STRONG_WIDE = 4.3, 5.0, 5.5
 # Length over width, at least.
 _ELONGATION = 3.2
 # A line ends where its drop has sunk to this share.
@@ -87,7 +89,7 @@ def find_fibers(
     data: np.ndarray,
     noise: BlockMap,
     *,
-    signs: tuple[int, ...] = (1, -1),
+    signs: tuple[int, ...] = (1,),
     floor: float = 0.0,
     least_odds: float = 0.0,
     least_drop: Callable[[float, float, float], float] | None = None,
@@ -131,6 +133,8 @@ def find_fibers(
     for sign, line in find_lines(white, data, signs, floor=floor, workers=workers):
         odds = line_odds(line)
         if line.length < max(_LENGTH, _ELONGATION * line.width):
+            continue
+        if line.strength < _least_strength(line, data.shape):
             continue
         if least_drop is not None:
             least = least_drop(sign * line.level, *line.path.mean(axis=0))
@@ -268,6 +272,17 @@ def _longest_run(good: np.ndarray) -> slice:
     first, last = edges[::2], edges[1::2]
     k = int(np.argmax(last - first))
     return slice(int(first[k]), int(last[k]))
+
+
+def _least_strength(line: Line, shape: tuple[int, int]) -> float:
+    """Return how strong a line has to be on the mean."""
+    least = _STRONG if line.width <= _THIN else _STRONG_WIDE
+    away = [
+        np.median(np.minimum(place, n - 1 - place))
+        for place, n in zip(line.path.T, shape, strict=True)
+    ]
+    # Noise that is mirrored at the border is counted twice.
+    return 1.5 * least if min(away) < _BORDER else least
 
 
 def _hugs_border(path: np.ndarray, shape: tuple[int, int]) -> bool:

@@ -44,6 +44,8 @@ _SMALL, _SURE = 0.25, 30.0
 # Steps that vary this much along an outline belong to several objects.
 # already where they are large, if it is not the noise that varies.
 _RIPPLE, _SEVERAL = 1.0, 16.0
+# What is smaller than this needs this significance.
+_TINY, _LEAST_SNR = 1.5, 5.5
 # Motes of one surface have one size: a donut as large, within this share, as
 # those that were found is more likely one, by this much per logarithm of one
 # plus their number; the smallest radius for which that is asked.
@@ -178,6 +180,8 @@ class Peeler:
         """Check what the odds do not know about."""
         c, f = self._criteria, look.features
         if look.odds[row] < min(_HOPELESS, c.odds) or f.ripple[row] > _RIPPLE:
+            return False
+        if f.radius[row] < _TINY and f.snr[row] < _LEAST_SNR:
             return False
         if f.radius[row] > _SEVERAL and f.step[row] > 2 and f.ripple[row] > 0.5:
             return False
