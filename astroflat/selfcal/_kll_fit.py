@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat.selfcal._kll_frames import scratch_array
+from astroflat.selfcal._kll_layout import Interpolation, SkyLayout
 from astroflat.selfcal._kll_noise import NoiseModel
-from astroflat.selfcal._kll_operator import Interpolation, SkyLayout, SkyOperator
+from astroflat.selfcal._kll_operator import SkyOperator
 from astroflat.selfcal._kll_solve import Preconditioner, Solved, solve
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from astroflat.combine._request import Request
     from astroflat.selfcal._kll_frames import Plane
     from astroflat.selfcal._kll_geometry import DitherGeometry
-    from astroflat.selfcal._kll_run import PlaneResult, Settings
+    from astroflat.selfcal._kll_run import PlaneResult
+    from astroflat.selfcal._kll_settings import Settings
     from astroflat.selfcal.shifts import Shifts
 
 __all__ = ['LIMITS', 'pack']

@@ -9,8 +9,9 @@ import numpy as np
 
 from astroflat.selfcal._kll_fit import FitOptions, SkyFit
 from astroflat.selfcal._kll_frames import MergedFrames
+from astroflat.selfcal._kll_layout import SkyLayout
 from astroflat.selfcal._kll_noise import biweight
-from astroflat.selfcal._kll_operator import SkyLayout, SkyOperator
+from astroflat.selfcal._kll_operator import SkyOperator
 
 __all__ = ['Refined', 'refine']
 

@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._progress import progress
-from astroflat.selfcal._kll_frames import Frames, Plane
 from astroflat.selfcal._shift_angle import find_angle, tile_similarity
 from astroflat.selfcal._shift_phase import first_offsets
 from astroflat.selfcal._shift_prepare import prepare
 from astroflat.selfcal._shift_refine import refine
-from astroflat.selfcal._shift_similarity import (
-    Similarity,
-    fit_similarity,
-    match_stars,
-    rotation_vote,
-    wcs_pairs,
+from astroflat.selfcal._shift_similarity import fit_similarity, wcs_pairs
+from astroflat.selfcal._shift_stars import (
+    UnalignedError,
+    by_stars,
+    of_similarities,
 )
 from astroflat.selfcal.shifts import Shifts
 
@@ -36,7 +33,6 @@ _CHANCE = 6.0
 _SURE = 12.0
 # The least correlation of a frame with the sky of all.
 _ALIKE = 0.3
-_FEWEST_STARS = 6
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,6 @@ class ShiftSettings:
     progress_bar: bool
 
 
-class _UnalignedError(ValueError):
-    """A frame that cannot be aligned."""
-
-
 def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
     """
     Measure the offsets of a stack.
@@ -93,16 +85,16 @@ def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
     if settings.method == 'wcs':
         return _check(_by_wcs(request, reference), request, settings)
     if settings.method == 'stars':
-        return _check(_by_stars(request, reference, settings), request, settings)
+        return _check(by_stars(request, reference, settings), request, settings)
     start = None
     if settings.method == 'auto' and all(_wcs_list(request)):
         start = _check(_by_wcs(request, reference), request, settings).offsets
     try:
         found = _by_phase(request, reference, settings, start)
-    except _UnalignedError:
+    except UnalignedError:
         if settings.method == 'phase':
             raise
-        found = _by_stars(request, reference, settings)
+        found = by_stars(request, reference, settings)
     return _check(found, request, settings)
 
 
@@ -182,22 +174,7 @@ def _by_wcs(request: Request, reference: int) -> Shifts:
         fit_similarity(*wcs_pairs(own, found[reference], shape), centre)
         for own in found
     ]
-    return _of_similarities(fits, 'wcs', reference, None)
-
-
-def _of_similarities(
-    fits: list[Similarity], method: str, reference: int, uncertainty: Any
-) -> Shifts:
-    """Put the fits of all frames together."""
-    return Shifts(
-        np.array([f.offset for f in fits]),
-        uncertainty,
-        method,
-        np.degrees([f.rotation for f in fits]),
-        np.array([f.scale for f in fits]),
-        np.array([f.share for f in fits]),
-        reference,
-    )
+    return of_similarities(fits, 'wcs', reference, None)
 
 
 def _by_phase(
@@ -219,7 +196,7 @@ def _by_phase(
     # Frames that show nothing cannot be told from those that do not move.
     if lost.any() and not (np.abs(first) < 1).all():
         k = int(np.flatnonzero(lost)[0])
-        raise _UnalignedError(_words(k, logs, reference, request))
+        raise UnalignedError(_words(k, logs, reference, request))
     rotation, scale = (
         _significant(v, np.hypot(*shape) / 2) for v in (fine.rotation, fine.scale)
     )
@@ -256,7 +233,7 @@ def _refuse_chance(
     usual = float(np.median(heights))
     lost = np.flatnonzero(heights < max(_CHANCE, min(_SURE, 0.35 * usual)))
     if lost.size:
-        raise _UnalignedError(_words(int(lost[0]), logs, reference, request))
+        raise UnalignedError(_words(int(lost[0]), logs, reference, request))
 
 
 def _words(k: int, logs: np.ndarray, reference: int, request: Request) -> str:
@@ -272,106 +249,3 @@ def _words(k: int, logs: np.ndarray, reference: int, request: Request) -> str:
         f'{name} cannot be aligned with frame {reference}: it shows too little that '
         'both share. Leave it out, or give offsets'
     )
-
-
-def _by_stars(request: Request, reference: int, settings: ShiftSettings) -> Shifts:
-    """Find stars in all frames, and match them."""
-    frames = Frames(request, _mono(request), settings.mask)
-    lists = _find_all(frames, settings)
-    lists = _without_still(lists)
-    shape = request.stack.shape[1:3]
-    centre = (np.array(shape) - 1) / 2
-    there = lists[reference]
-    fits = [
-        _match(lists[k], there, centre, k, reference, request)
-        for k in range(len(lists))
-    ]
-    error = np.array([f.error for f in fits])
-    return _of_similarities(fits, 'stars', reference, error)
-
-
-def _mono(request: Request) -> Plane:
-    return Plane(channel=1 if len(request.stack.shape) == 4 else None)
-
-
-def _find_all(frames: Frames, settings: ShiftSettings) -> list[np.ndarray]:
-    """Return the places of the stars of all frames, the brightest first."""
-    count = progress(
-        range(len(frames)), enabled=settings.progress_bar, description='stars'
-    )
-    if settings.client is None:
-        return [_places(*frames.frame(k), settings.fwhm) for k in count]
-    futures = [
-        settings.client.submit(_places, *frames.frame(k), settings.fwhm) for k in count
-    ]
-    return settings.client.gather(futures)
-
-
-def _places(values: np.ndarray, bad: np.ndarray, fwhm: float) -> np.ndarray:
-    """Return the places of stars, the brightest first."""
-    from astroflat.quality import DetectionSettings, find_sources
-
-    level = float(np.median(values[~bad])) if (~bad).any() else 0.0
-    data = np.where(bad, level, values)
-    found = find_sources(data, mask=bad, settings=DetectionSettings(fwhm=fwhm))[:400]
-    return np.column_stack([found['y'], found['x']]).astype(float)
-
-
-def _without_still(lists: list[np.ndarray]) -> list[np.ndarray]:
-    """Leave out what is at the same place of the detector in most frames."""
-    from scipy.spatial import cKDTree
-
-    trees = [cKDTree(places) if len(places) else None for places in lists]
-    out = []
-    for places in lists:
-        seen = np.zeros(len(places))
-        for tree in trees:
-            if tree is not None and len(places):
-                seen += tree.query(places, distance_upper_bound=0.5)[0] < 0.5
-        out.append(places[seen <= max(2, 0.6 * len(lists))])
-    # If nothing is left, nothing moves.
-    enough = [len(places) >= _FEWEST_STARS for places in out]
-    return out if all(enough) else lists
-
-
-def _match(
-    here: np.ndarray,
-    there: np.ndarray,
-    centre: np.ndarray,
-    k: int,
-    reference: int,
-    request: Request,
-) -> Similarity:
-    """Match the stars of a frame with those of the reference."""
-    from astropy.table import Table
-
-    from astroflat.quality._tracks import star_offset
-
-    lists = [Table({'y': p[:, 0], 'x': p[:, 1]}) for p in (here, there)]
-    name = f'frame {k} ({request.stack.label(k)})'
-    try:
-        offset = np.array(star_offset(*lists))
-    except ValueError:
-        offset = np.full(2, np.nan)
-    pairs = match_stars(here, there, offset) if np.isfinite(offset).all() else ([], [])
-    if len(pairs[0]) < _FEWEST_STARS or len(pairs[0]) < 0.2 * min(
-        len(here), len(there)
-    ):
-        angle = rotation_vote(here, there, centre)
-        if np.isfinite(angle) and abs(angle) > 0.4:
-            msg = (
-                f'{name} is rotated by about {angle:.1f} deg against frame '
-                f'{reference}; use frames of one position of the rotator and one side '
-                'of the meridian'
-            )
-            raise ValueError(msg)
-    if len(pairs[0]) < _FEWEST_STARS:
-        msg = (
-            f'{name} cannot be aligned: only {len(pairs[0])} of its {len(here)} stars '
-            f'are among the {len(there)} of frame {reference}; check fwhm, or use '
-            "method='phase'"
-        )
-        raise _UnalignedError(msg)
-    i, j = pairs
-    share = len(i) / max(min(len(here), len(there)), 1)
-    return fit_similarity(here[i], there[j], centre, share)

@@ -13,7 +13,7 @@ from astroflat._arrays import n_threads as count_threads
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from astroflat.selfcal._kll_operator import Interpolation
+    from astroflat.selfcal._kll_layout import Interpolation
     from astroflat.solution import FlatSolution
 
 __all__ = ['kll_flat']
@@ -202,7 +202,8 @@ def kll_flat(
     4.6 % before, 0.4 % after
     """
     from astroflat.combine._request import Request
-    from astroflat.selfcal._kll_run import Settings, run
+    from astroflat.selfcal._kll_run import run
+    from astroflat.selfcal._kll_settings import Settings
 
     request = Request(frames, unit, bias, dark, dark_scale)
     try:

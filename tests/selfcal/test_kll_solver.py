@@ -11,8 +11,9 @@ import pytest
 from astroflat.selfcal._kll_fit import FitOptions, SkyFit
 from astroflat.selfcal._kll_frames import MergedFrames
 from astroflat.selfcal._kll_geometry import study_dithers
+from astroflat.selfcal._kll_layout import SkyLayout, taps
 from astroflat.selfcal._kll_noise import NoiseModel
-from astroflat.selfcal._kll_operator import SkyLayout, SkyOperator, taps
+from astroflat.selfcal._kll_operator import SkyOperator
 from astroflat.selfcal._kll_solve import symbol
 
 
