@@ -8,6 +8,7 @@ Builds with and without a network: see ``reachable_inventories``.
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import os
 import sys
 import urllib.request
@@ -99,6 +100,12 @@ if 'python' in missing:
     # The standard library has no common prefix.
     names = '|'.join(sorted(sys.stdlib_module_names | set(dir(builtins))))
     nitpick_ignore_regex.append((r'py:.*', rf'({names})(\..*)?'))
+
+# Without PyTorch the modules of the training cannot be imported.
+nitpick_ignore_regex.append((r'py:.*', r'torch\..*'))
+if importlib.util.find_spec('torch') is None:
+    exclude_patterns.append('reference/training.rst')
+    suppress_warnings = [*globals().get('suppress_warnings', []), 'toc.excluded']
 
 # -- Reference -------------------------------------------------------------------
 automodapi_inheritance_diagram = False

@@ -19,6 +19,7 @@ _DEFAULTS = {
     'rate': 1e-3,
     'accumulate': 1,
     'seed': 1,
+    'pool_seed': None,
     'device': 'auto',
     'workers': None,
     'first': 1000,
@@ -110,6 +111,9 @@ def _add_data(group: Any) -> None:
     )
     group.add_argument('--first', type=int, help='skies to wait for; default 1000')
     group.add_argument('--pool', type=int, help='skies to keep; default 20000')
+    group.add_argument(
+        '--pool-seed', type=int, help='seed of the skies; default that of the run'
+    )
     group.add_argument('--size', type=int, help='side of the frames; default 256')
     group.add_argument(
         '--images',
@@ -158,7 +162,9 @@ def run(args: argparse.Namespace) -> int:
     result = train_flat(
         args.folder,
         _settings(options),
-        data=FlatData(**{name: options[name] for name in _DATA}),
+        data=FlatData(
+            seed=options['pool_seed'], **{name: options[name] for name in _DATA}
+        ),
         start=options['start'],
         resume=args.resume,
         say=_silent if args.quiet else _say,
@@ -184,6 +190,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     given = {k: v for k in _DEFAULTS if (v := getattr(args, k)) is not None}
     options = _DEFAULTS | recipe | given
     options['device'] = _device(options['device'])
+    if options['pool_seed'] is None:
+        options['pool_seed'] = options['seed']
     if options['bf16'] is None:
         options['bf16'] = options['device'] == 'cuda'
     if options['seconds'] is None and options['steps'] == _DEFAULTS['steps']:

@@ -76,6 +76,8 @@ class FlatData:
         Frames of the validation, 0 for none.
     options : FrameOptions or None, optional
         How often frames have what.
+    seed : int, optional
+        Seed of the skies and fields; that of the batches is in the settings.
     """
 
     batch: int = 64
@@ -88,6 +90,7 @@ class FlatData:
     curriculum: float = 0.0
     validation: int = 256
     options: FrameOptions | None = None
+    seed: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -164,6 +167,7 @@ def train_flat(
         size=data.size,
         capacity=data.pool,
         n_workers=data.workers,
+        seed=data.seed,
         device=settings.device,
     )
     pool.start()

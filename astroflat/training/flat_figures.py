@@ -48,7 +48,8 @@ def draw_curves(folder: Path | str, path: Path | str) -> Path:
         if f'{name}_none' in checks:
             none = checks[f'{name}_none'][-1]
             right.axhline(none, color=f'C{i}', ls=':', lw=0.8)
-    right.set(xlabel='images', ylabel='median rms error (%), dotted: nothing done')
+    right.set(xlabel='images', ylabel='median rms error (%)')
+    right.set_title('dotted: nothing done', fontsize='small')
     right.set_yscale('log')
     for axes in (left, right):
         if axes.lines:
