@@ -22,6 +22,7 @@ from astroflat.selfcal._blocks import (
 from astroflat.selfcal._repair_choice import convincing
 from astroflat.selfcal._repair_frames import mask_sources
 from astroflat.selfcal._repair_motes import Template, place, shifted
+from astroflat.selfcal._repair_new import find_new
 from astroflat.selfcal._repair_search import Motion, fit_motion
 
 SHAPE = (192, 240)
@@ -180,6 +181,25 @@ def test_gone_and_new():
     hole = np.hypot(Y - 140, X - 75) < 15
     error = np.std((solution.flat.data / true)[hole])
     assert error < 0.3 * np.std((stale / true)[hole])
+
+
+def test_ghosts_of_undetected_motes():
+    """A mote that the detector misses in the flat is mended by its ghosts."""
+    rng = np.random.default_rng(9)
+    stale = rng.normal(mote(60, 60, 9, 0.1), 0.0007).astype('f4')
+    true = mote(65, 68, 9, 0.1)
+    frames = rng.normal(1000 * true, 7, (5, *SHAPE)).astype('f4')
+    excess = np.log(frames / stale)
+    weight = np.full_like(excess, 1 / 0.007**2)
+    (pair,) = find_new(excess, weight, flat=np.log(stale), options={})
+    assert pair.action == 'pair'
+    change = np.zeros(SHAPE)
+    change[pair.box] = pair.values
+    error = np.log(stale / true)
+    assert np.std(error + change) < 0.25 * np.std(error)
+    # Bright where the flat has nothing: a nebula that did not move.
+    bright = excess - np.log(true / stale) - np.log(mote(120, 150, 12, 0.05))
+    assert find_new(bright, weight, flat=np.log(stale), options={}) == []
 
 
 @pytest.mark.parametrize('strength', [1.3, 0.7])
