@@ -16,6 +16,7 @@ from astroflat.neural._noise_estimate import FoundNoise, find_noise, header_valu
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from astroflat.neural.models import Model
 
@@ -110,6 +111,7 @@ class Denoiser:
         found = find_model(model, task='denoise')
         self._session = get_session(found, device=device, n_threads=n_threads)
         self.card = found.card
+        self._model = found
         self.device = self._session.device
 
     def denoise(
@@ -215,6 +217,50 @@ class Denoiser:
             variance=left.astype(data.dtype) ** 2,
             meta=self._meta(frame, settings),
         )
+
+    def adapt(
+        self, frames: Sequence[Any], output: str | os.PathLike, **options: Any
+    ) -> Denoiser:
+        """
+        Train the network further on own frames, without truth.
+
+        Parameters
+        ----------
+        frames : sequence of CCDData, array_like or path
+            Linear frames of one camera.
+
+        output : path-like
+            The ONNX file to write.
+
+        **options
+            ``aligned=True`` if the frames show the same sky pixel by pixel: then
+            each is predicted from another one. Otherwise blind spots are used.
+            More in `astroflat.training.adapt.adapt`.
+
+        Returns
+        -------
+        denoiser : Denoiser
+            A denoiser with the new network; this one stays as it is.
+
+        Raises
+        ------
+        ImportError
+            If PyTorch (the extra ``train``) is not installed.
+
+        Examples
+        --------
+        >>> import astroflat as af
+        >>> denoiser = af.Denoiser(device='cpu')
+        >>> mine = denoiser.adapt(['a.fits', 'b.fits'], 'mine.onnx')  # doctest: +SKIP
+        """
+        try:
+            from astroflat.training.adapt import adapt
+
+            path = adapt(frames, output, model=self._model, **options)
+        except ModuleNotFoundError as error:
+            msg = f"{error.name} is missing: pip install 'astroflat[train]'"
+            raise ImportError(msg) from error
+        return Denoiser(path, device=self._session.device)
 
     def _plane(
         self,

@@ -82,11 +82,11 @@ def adapt(
     network = load_shipped(model)
     generator = torch.Generator().manual_seed(seed + 1)
 
-    def batches(draws: torch.Generator) -> torch.Tensor:
+    def _batches(draws: torch.Generator) -> torch.Tensor:
         """Cut squares."""
         return _squares(images, count, size, draws, aligned=aligned)
 
-    def loss(net: Any, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _loss(net: Any, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compare with another exposure, or hide pixels."""
         if aligned:
             return pair_loss(net, batch[:, :1], batch[:, 1:])
@@ -101,7 +101,7 @@ def adapt(
         seed=seed,
     )
     folder = output.with_suffix('')
-    result = fit(network, batches, loss, settings, folder, resume=False)
+    result = fit(network, _batches, _loss, settings, folder, resume=False)
     facts = {
         'network': network.settings,
         'data': f'{len(images)} frames of the user',

@@ -84,8 +84,11 @@ def test_adapt(tmp_path):
     rng = np.random.default_rng(1)
     frames = [rng.poisson(200.0, (64, 64)).astype('f4') for _ in range(3)]
     options = {'steps': 2, 'count': 2, 'size': 32, **KNOWN}
-    path = adapt(frames, tmp_path / 'mine.onnx', aligned=True, **options)
-    clean = af.Denoiser(path, device='cpu').denoise(frames[0], gain=1.0)
+    start = af.Denoiser(device='cpu')
+    mine = start.adapt(frames, tmp_path / 'mine.onnx', aligned=True, **options)
+    assert mine.card.name == 'mine'
+    assert mine.card.training['method'] == 'Noise2Noise'
+    clean = mine.denoise(frames[0], gain=1.0)
     assert clean.std() < 0.4 * frames[0].std()
     assert abs(clean.mean() - 200.0) < 1.0
 
