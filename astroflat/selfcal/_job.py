@@ -12,7 +12,7 @@ from astroflat.selfcal._coarse import CoarseFit
 from astroflat.selfcal._fine import combine_fine, two_halves
 from astroflat.selfcal._grid import Grid
 from astroflat.selfcal._light import Light
-from astroflat.selfcal._objects import find_objects
+from astroflat.selfcal._objects import STARS, find_objects
 from astroflat.selfcal._shrink import shrink
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ class Job:
 
     scene : bool, optional
         Whether to fit diffuse light that moves with the sky.
+
+    glow : bool, optional
+        Whether there may be glow that is not to be masked.
     """
 
     def __init__(
@@ -90,9 +93,11 @@ class Job:
         client: Any = None,
         progress: Callable | None = None,
         scene: bool = True,
+        glow: bool = False,
     ) -> None:
         self.night = night
         self.scene = scene
+        self.sizes = {'sizes': STARS} if glow else {}
         self.nsigma, self.growth = nsigma, growth
         self.options = {'mem_limit': mem_limit, 'client': client}
         self.progress = progress

@@ -15,10 +15,12 @@ from astroflat.selfcal._grid import Grid
 if TYPE_CHECKING:
     from astroflat.selfcal._night import Night
 
-__all__ = ['ObjectMask', 'find_objects', 'places']
+__all__ = ['STARS', 'ObjectMask', 'find_objects', 'places']
 
 # Sizes of what is looked for: stars, their halos, small galaxies and filaments.
 _SIZES = (0.8, 2.0, 5.0)
+#: Where glow may not be taken for an object.
+STARS = _SIZES[:1]
 # Structure of the background that is left to the fields, in pixels.
 _BACKGROUND = 12
 
@@ -116,6 +118,7 @@ def find_objects(
     *,
     nsigma: float,
     growth: float,
+    sizes: tuple[float, ...] = _SIZES,
 ) -> ObjectMask:
     """
     Find compact objects in the sum of the registered frames.
@@ -134,6 +137,9 @@ def find_objects(
     growth : float
         How far beyond what is found, in pixels.
 
+    sizes : tuple of float, optional
+        Smoothing of what is looked for, in pixels.
+
     Returns
     -------
     mask : ObjectMask
@@ -150,7 +156,7 @@ def find_objects(
             image, noise = one(i)
             known = np.isfinite(image)
             image = np.where(known, image, 0)
-            return _detect(image, np.where(known, noise**-2, 0), nsigma, growth)
+            return _detect(image, np.where(known, noise**-2, 0), nsigma, growth, sizes)
 
         return ObjectMask(night.each(single, range(night.n)), corner, night.shape)
     corner, plane = places(night.offsets, night.shape)
@@ -175,7 +181,9 @@ def find_objects(
 
     night.each(add, range(night.n))
     image = np.divide(total, weight, out=total, where=weight > 0)
-    return ObjectMask([_detect(image, weight, nsigma, growth)], corner, night.shape)
+    return ObjectMask(
+        [_detect(image, weight, nsigma, growth, sizes)], corner, night.shape
+    )
 
 
 def _detail(frame: np.ndarray, model: np.ndarray | None) -> tuple[np.ndarray, float]:
@@ -206,14 +214,18 @@ def _filled(cells: np.ndarray) -> np.ndarray:
 
 
 def _detect(
-    image: np.ndarray, weight: np.ndarray, nsigma: float, growth: float
+    image: np.ndarray,
+    weight: np.ndarray,
+    nsigma: float,
+    growth: float,
+    sizes: tuple[float, ...],
 ) -> np.ndarray:
     """Return where an image stands above its noise at any size, and around."""
     from astroflat.dust import dilate_mask
 
     seen = weight > 0
     mask = np.zeros(image.shape, bool)
-    for size in _SIZES:
+    for size in sizes:
         share = ndimage.gaussian_filter(seen.astype(np.float32), size)
         smooth = ndimage.gaussian_filter(image, size) / np.maximum(share, 0.1)
         noise = 1 / (np.sqrt(np.maximum(weight, 1e-30)) * 2 * np.sqrt(np.pi) * size)

@@ -129,7 +129,7 @@ def separate(
     residual = rest - flat * levels[:, None] - gradient * exposure[:, None]
     seen = (weights > 0).sum(axis=0) > 1
     if not fixed_levels and model == 'both':
-        flat, gradient, levels = _gauge(flat, gradient, levels, exposure)
+        flat, gradient, levels = _gauge((flat, sigmas[0]), gradient, levels, exposure)
     # A cell that no two frames show is like the others, as far as is known.
     middle = np.median(flat[seen]), np.median(gradient[seen])
     spread = np.std(flat[seen]) + 1e-3, np.std(gradient[seen]) + 1e-6
@@ -228,13 +228,14 @@ def _anchored(levels: np.ndarray, start: np.ndarray, model: str) -> np.ndarray:
 
 
 def _gauge(
-    flat: np.ndarray, gradient: np.ndarray, levels: np.ndarray, exposure: np.ndarray
+    known: tuple, gradient: np.ndarray, levels: np.ndarray, exposure: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Move the part of G that looks like F into the levels."""
+    flat, sigma = known
     centred = flat - np.median(flat)
     power = float((centred**2).sum())
-    share = 0.0
-    if power > 1e-6 * flat.size * np.median(flat) ** 2:
+    # A flat that is all noise is flat.
+    if np.std(flat) > 2 * np.median(sigma):
         share = float((centred * (gradient - np.median(gradient))).sum() / power)
     else:
         share = float(np.median(gradient) / np.median(flat))

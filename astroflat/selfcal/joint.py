@@ -26,6 +26,8 @@ _MODELS = ('auto', 'multiplicative', 'additive', 'both')
 
 # Levels that differ by less (rms, relative) do not tell F from G.
 _LEVER = 0.03
+# Only sharp and bright objects are masked: glow is no object.
+_STARS = 5.0
 _CHANCE = 1e-3
 
 
@@ -158,12 +160,13 @@ def solve_fields(
         request = _Request(model, *_numbers(exposure, levels, night.n))
         job = Job(
             night,
-            nsigma=nsigma,
+            nsigma=max(nsigma, _STARS),
             growth=growth,
             mem_limit=mem_limit,
             client=client,
             progress=progress,
             scene=sky_model,
+            glow=True,
         )
         return _solve(job, request, notes, add_keyword)
 

