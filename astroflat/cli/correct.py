@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""``astroflat correct``: apply a flat to frames or a video."""
+"""``astroflat correct``: apply a flat, or find the fields of each frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     common.add_source(parser)
     common.add_output(parser, 'a .ser or .fits file for a video or cube, else a folder')
-    parser.add_argument('--flat', metavar='FILE', required=True, help='the flat')
+    parser.add_argument(
+        '--flat',
+        metavar='FILE',
+        help='the flat; without one, networks find the fields of each image file',
+    )
     parser.add_argument(
         '--normalize',
         choices=('mean', 'median'),
@@ -48,7 +52,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='F',
         help='do not divide where the flat is smaller; default 0.05',
     )
+    _add_network(parser.add_argument_group('without --flat'))
     common.add_resources(parser)
+
+
+def _add_network(group: Any) -> None:
+    """Add what the networks can be told."""
+    group.add_argument(
+        '--mode',
+        choices=('both', 'multiplicative', 'additive'),
+        default='both',
+        help='what the unevenness of the sky is due to; default both',
+    )
+    group.add_argument(
+        '--parts',
+        choices=('all', 'dust', 'smooth'),
+        default='all',
+        help='what to correct; default all',
+    )
+    group.add_argument(
+        '--strength',
+        type=float,
+        default=1.0,
+        metavar='S',
+        help='how much of it, 0 to 1; default 1',
+    )
+    group.add_argument(
+        '--stretched',
+        action='store_true',
+        help='the images are stretched for display, not linear',
+    )
+    group.add_argument(
+        '--model',
+        metavar='FOLDER',
+        default='default',
+        help='a folder with flat-fields.onnx and flat-dust.onnx',
+    )
+    group.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='where the networks run; default auto',
+    )
+    group.add_argument(
+        '--force',
+        action='store_true',
+        help='correct even if the report rejects the fields',
+    )
+    group.add_argument(
+        '--keep-flats', action='store_true', help='write each flat beside its frame'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,8 +116,10 @@ def run(args: argparse.Namespace) -> int:
     Returns
     -------
     status : int
-        0.
+        0, or 3 if the fields of a frame were rejected.
     """
+    if args.flat is None:
+        return _run_networks(args)
     from pathlib import Path
 
     from astroflat import DegradationModel, correct_frames
@@ -93,6 +148,45 @@ def run(args: argparse.Namespace) -> int:
         quiet=args.quiet,
     )
     return 0
+
+
+def _run_networks(args: argparse.Namespace) -> int:
+    """Find and remove the fields of each frame."""
+    from astroflat.neural import FlatCorrector
+    from astroflat.pipelines import correct_singles
+
+    if args.gradient or args.normalize:
+        msg = '--gradient and --normalize belong to --flat; give the flat too'
+        raise ValueError(msg)
+    report = correct_singles(
+        common.one_or_many(args.source),
+        FlatCorrector(args.model, device=args.device, n_threads=args.threads),
+        output=args.output,
+        bias=args.bias,
+        restore_bias=args.restore_bias,
+        dtype=args.dtype,
+        min_value=args.min_value,
+        overwrite=args.overwrite,
+        force=args.force,
+        keep_solutions=args.keep_flats,
+        progress_bar=not args.quiet,
+        mode=args.mode,
+        parts=args.parts,
+        strength=args.strength,
+        stretched=args.stretched,
+    )
+    for name, single in report.reports.items():
+        if not args.no_report:
+            path = common.beside(f'{args.output}/{name}', '.json')
+            single.write(path, overwrite=args.overwrite)
+        common.say(f'{name}\n{single}', quiet=args.quiet)
+    common.say(
+        f'{sum(p is not None for p in report.paths)} frames corrected, '
+        f'{report.n_rejected} rejected; {report.n_clipped} samples clipped, '
+        f'{report.n_masked} not corrected',
+        quiet=args.quiet,
+    )
+    return 3 if report.n_rejected and not args.force else 0
 
 
 def _write_report(report: Any, args: argparse.Namespace) -> None:

@@ -123,6 +123,11 @@ METHODS = {
             },
         ),
         Method(
+            'flat_corrector',
+            'astroflat FlatCorrector (networks)',
+            {'single': f'{_HERE}.networks:flat_corrector'},
+        ),
+        Method(
             'sky_flat',
             'astroflat sky_flat',
             {'night': f'{_HERE}.selfcal:sky_flat'},
