@@ -22,7 +22,7 @@ _LOW, _HIGH = 3.2, 5.5
 # The strokes of a deep shadow reach beyond it, with this share of their height.
 _SHADE, _SHADE_REACH = 0.3, 21
 # Length in pixels; width in pixels.
-_LENGTH, _WIDTH = 9.0, 11.0
+_LENGTH, _WIDTH = 9.0, 8.0
 # Beside a deep shadow its surroundings look bright: bright lines must be surer.
 _BRIGHT = 3.0
 # Strokes of noise make chains, the wider the longer.

@@ -56,9 +56,9 @@ _HOLE = 0.6
 # sharp as hard dust: so much of the depth within two pixels. A spot is blurred
 # by the same air as what is around it.
 _BLURRED, _SOFT, _TEXTURE = 8.0, 0.72, 3.0
-# So much of the outline of dark dust has to lie within the image, and what is
-# cut by the border has to be surer.
-_SEEN, _UNSEEN = 0.35, 1.5
+# So much of the outline of dark dust has to lie within the image, more if its
+# centre does not, and what is cut by the border has to be surer.
+_SEEN, _BEYOND, _UNSEEN = 0.35, 0.42, 1.5
 # Of what is smaller than this and deeper than so many times the scatter, the
 # pixels are taken instead of the outline.
 _PIXELS, _HARD = 8.0, 6.0
@@ -200,11 +200,10 @@ class Peeler:
         if look.sign[row] < 0:
             # Glow and roll-off look like spots where the border cuts them.
             return gap < radius + 2
-        if f.inside[row] < _SEEN or gap < -radius:
+        if f.inside[row] < (_SEEN if gap >= 0 else _BEYOND) or gap < -radius:
             return True
-        return gap < 0.7 * radius and look.odds[row] < _UNSEEN * (
-            1 + (radius > _PIXELS)
-        )
+        least = _UNSEEN * (1 + (radius > _PIXELS) + (gap < 0))
+        return gap < 0.7 * radius and look.odds[row] < least
 
     def _make(self, look: Look, row: int) -> Shadow:
         """Turn a candidate into an object."""

@@ -142,6 +142,29 @@ def test_bad_pixels_are_ignored():
     assert len(detection) == len(OBJECTS)
 
 
+def test_fibre_specks_and_dust_under_dust():
+    """A faint bent fibre is one object, and so are specks of any shape and place."""
+    y, x = np.mgrid[:260, :320].astype(float)
+    image = np.ones(y.shape)
+    image[np.hypot(x - 150, y - 120) < 25] *= 0.95
+    image[np.hypot(x - 160, y - 125) < 2.5] *= 0.8
+    image[np.hypot(x - 40, y - 140) < 1.2] *= 0.7
+    image[np.hypot((x - 60) / 6, (y - 90) / 2.5) < 1] *= 0.6
+    image[np.hypot(x - 110, y + 1) < 5] *= 0.85
+    bend = 40 + (x - 160) ** 2 / 150
+    image[(np.abs(y - bend) < 1.5) & (np.abs(x - 160) < 28)] *= 0.97
+    image *= np.random.default_rng(5).normal(1, 0.005, image.shape)
+    table = af.detect_dust(image).catalogue
+    assert len(table) == 6
+    fibre = table[table['kind'] == 'fibre']
+    assert len(fibre) == 1
+    assert fibre['depth'][0] == pytest.approx(0.03, abs=0.008)
+    for cx, cy, radius in [(150, 120, 25), (160, 125, 2.5), (60, 90, 3.9)]:
+        away = np.hypot(table['x'].value - cx, table['y'].value - cy)
+        same = np.abs(np.log(table['radius'].value / radius)) < 0.3
+        assert (away[same] < 0.5 + 0.08 * radius).any()
+
+
 def test_sensitivity():
     """A higher sensitivity finds at least as much."""
     image, _ = simulate(noise=0.02)
