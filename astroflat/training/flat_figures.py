@@ -110,7 +110,7 @@ def _draw_row(axes: Any, images: Sequence[np.ndarray]) -> None:
     """Draw one frame; a field and what was found have the same scale."""
     scales = [_range(image) for image in images]
     for truth, found in ((1, 2), (3, 4), (6, 7)):
-        top = max(abs(scales[truth][0]), abs(scales[truth][1]), 1e-3)
+        top = max(abs(scales[truth][0]), abs(scales[truth][1]), 0.01)
         scales[truth] = scales[found] = (-top, top)
     for axis, image, (low, high) in zip(axes, images, scales, strict=True):
         colours = 'gray' if axis in (axes[0], axes[5]) else 'RdBu_r'

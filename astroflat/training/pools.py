@@ -245,6 +245,8 @@ class ArrayPool:
         ------
         TimeoutError
             If the workers did not make them in time.
+        RuntimeError
+            If a worker failed.
         """
         if not self._workers:
             self._fill(names, n)
@@ -253,9 +255,17 @@ class ArrayPool:
         while min(self.made.get(name, 0) for name in names) < n:
             if not self.take():
                 time.sleep(0.05)
+                self._check_alive()
             if time.monotonic() > end:
                 msg = f'the workers made {self.made} in {timeout:g} s, not {n} of each'
                 raise TimeoutError(msg)
+
+    def _check_alive(self) -> None:
+        """Stop waiting for workers that have failed."""
+        failed = [w.exitcode for w in self._workers if w.exitcode]
+        if failed:
+            msg = f'{len(failed)} workers failed, see above; workers=0 shows where'
+            raise RuntimeError(msg)
 
     def _fill(self, names: Sequence[str], n: int) -> None:
         """Draw entries here, from the producers whose names are short."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -131,21 +132,30 @@ class OwnImages:
         Raises
         ------
         ValueError
-            If an image is smaller than the square.
+            If no image can be used.
+
+        Notes
+        -----
+        An image that cannot be read, or is smaller than the square, is left out
+        with a warning.
         """
-        path = self.paths[rng.integers(len(self.paths))]
-        planes = self._open(path)
-        image = planes[rng.integers(len(planes))]
-        largest = min(image.shape) // size
-        if largest < 1:
-            msg = f'{path.name} has {image.shape} pixels; at least {size} are needed'
-            raise ValueError(msg)
-        factor = int(rng.integers(1, largest + 1))
-        side = size * factor
-        y, x = (int(rng.integers(n - side + 1)) for n in image.shape)
-        cut = image[y : y + side, x : x + side]
-        cut = cut.reshape(size, factor, size, factor).mean(axis=(1, 3))
-        return {'night': np.clip(as_sky(cut), -1.0, _TOP).astype(np.float16)}
+        while True:
+            path = self.paths[rng.integers(len(self.paths))]
+            try:
+                planes = self._open(path)
+                return {'night': _cut(planes[rng.integers(len(planes))], rng, size)}
+            except (OSError, ValueError) as error:
+                self._leave_out(path, error)
+
+    def _leave_out(self, path: Path, error: Exception) -> None:
+        """Warn of an image, and give up after the last."""
+        from astroflat import AstroflatWarning
+
+        self.paths.remove(path)
+        if not self.paths:
+            msg = f'no image can be used; the last, {path.name}: {error}'
+            raise ValueError(msg) from error
+        warnings.warn(f'left out {path.name}: {error}', AstroflatWarning, stacklevel=3)
 
     def _open(self, path: Path) -> np.ndarray:
         """Read the planes of an image, ``(n, ny, nx)``."""
@@ -154,11 +164,25 @@ class OwnImages:
 
             if len(self._read) >= _KEPT:
                 self._read.pop(next(iter(self._read)))
-            self._read[path] = _planes(read_image(path).data, path)
+            self._read[path] = _planes(read_image(path).data)
         return self._read[path]
 
 
-def _planes(data: Any, path: Path) -> np.ndarray:
+def _cut(image: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Cut a square out of an image and bin it, both at random."""
+    largest = min(image.shape) // size
+    if largest < 1:
+        msg = f'it has {image.shape} pixels, at least {size} are needed'
+        raise ValueError(msg)
+    factor = int(rng.integers(1, largest + 1))
+    side = size * factor
+    y, x = (int(rng.integers(n - side + 1)) for n in image.shape)
+    cut = image[y : y + side, x : x + side]
+    cut = cut.reshape(size, factor, size, factor).mean(axis=(1, 3))
+    return np.clip(as_sky(cut), -1.0, _TOP).astype(np.float16)
+
+
+def _planes(data: Any) -> np.ndarray:
     """Put the channels of an image first."""
     data = np.asarray(data)
     if data.ndim == 3 and data.shape[-1] in (3, 4):
@@ -166,6 +190,6 @@ def _planes(data: Any, path: Path) -> np.ndarray:
     if data.ndim == 2:
         data = data[None]
     if data.ndim != 3:
-        msg = f'{path.name} has the shape {data.shape}, which is not an image'
+        msg = f'the shape {data.shape} is not that of an image'
         raise ValueError(msg)
     return data

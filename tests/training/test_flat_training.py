@@ -398,6 +398,7 @@ def test_own_images(tmp_path):
     from astropy.io import fits
     from PIL import Image
 
+    from astroflat import AstroflatWarning
     from astroflat.training.user_images import OwnImages, as_sky
 
     rng = np.random.default_rng(5)
@@ -417,9 +418,15 @@ def test_own_images(tmp_path):
     assert abs(as_sky(rng.normal(0, 7, (200, 200))).std() - 1 / 30) < 2e-3
     shares = [share for _, share in FlatData(images=tmp_path).producers()]
     assert np.allclose(shares, [0.28, 0.12, 0.3, 0.3])
-    (tmp_path / 'a.fits').unlink()
-    with pytest.raises(ValueError, match='at least 128 are needed'):
-        OwnImages(tmp_path)(rng, 128)
+    fits.writeto(tmp_path / 'b.fits', frame[:20])
+    (tmp_path / 'c.fits').write_bytes(b'SIMPLE')
+    images = OwnImages(tmp_path)
+    with pytest.warns(AstroflatWarning, match='left out') as caught:
+        assert all(images(rng, 100) for _ in range(30))
+    assert [path.name for path in images.paths] == ['a.fits']
+    assert len(caught) == 3
+    with pytest.raises(ValueError, match=r'no image can be used.* 500 are needed'):
+        images(rng, 500)
     with pytest.raises(ValueError, match='no FITS, TIFF, PNG or JPEG'):
         OwnImages(tmp_path / 'nowhere')
 
