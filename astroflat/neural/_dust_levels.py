@@ -36,8 +36,10 @@ __all__ = ['DustField', 'bin_factors', 'find_dust', 'select_objects']
 _LARGEST = 512
 # Turning the frame eight ways costs eight times as much: done on small bins only.
 _TURNED = _LARGEST**2
-# A cloud that fills a tenth of the frame is no dust.
+# What fills a tenth of the frame has to be twice as significant: clouds do, too.
 _LIMITS = {'min_chance': 0.95, 'min_significance': 1.5, 'max_area': 0.1}
+# Nothing beyond this many times the largest area is dust.
+_LARGE = 3.5
 # Cells beyond the edge of an object in which the network still dims.
 _MARGIN = 2
 
@@ -224,7 +226,8 @@ def select_objects(
         What the mean of value over sigma within it has to reach.
 
     max_area : float, optional
-        Share of the frame beyond which an object is not dust.
+        Share of the frame beyond which an object has to be twice as significant;
+        beyond 3.5 times as much nothing is dust.
 
     Returns
     -------
@@ -245,7 +248,8 @@ def select_objects(
     significance = ndi.mean(-value / sigma, labels, index)
     area = ndi.sum(dark, labels, index) / dark.size
     keep = (chance > min_chance) & (significance > min_significance)
-    keep &= area <= max_area
+    sure = (area <= _LARGE * max_area) & (significance > 2 * min_significance)
+    keep &= (area <= max_area) | sure
     core = np.concatenate([[False], keep])[labels]
     region = ndi.binary_dilation(core, iterations=_MARGIN) & (core | ~dark)
     accepted = int(keep.sum())

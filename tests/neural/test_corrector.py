@@ -352,14 +352,11 @@ def test_objects_are_kept_or_dropped_whole():
     value = np.zeros((40, 40))
     value[5:10, 5:10], value[20:25, 20:25], value[30:, :] = -0.1, -0.01, -0.1
     logit = np.where(value < 0, 5.0, -5.0)
-    kept, accepted, doubtful = select_objects(
-        value,
-        np.full((40, 40), 0.02),
-        logit,
-        min_chance=0.9,
-        min_significance=1.0,
-        max_area=0.2,
-    )
-    assert (accepted, doubtful) == (1, 2)
-    assert (kept[5:10, 5:10] == -0.1).all()
-    assert np.count_nonzero(kept) == 25
+    limits = {'min_chance': 0.9, 'min_significance': 1.0, 'max_area': 0.2}
+    # The band is larger than max_area: it has to be twice as significant.
+    for sigma, expected in ((0.06, (1, 2)), (0.04, (2, 1))):
+        kept, *counts = select_objects(value, np.full((40, 40), sigma), logit, **limits)
+        assert tuple(counts) == expected
+        assert (kept[5:10, 5:10] == -0.1).all()
+        assert (kept[20:25, 20:25] == 0).all()
+        assert np.count_nonzero(kept[:30]) in (25, 25 + 2 * 40)
