@@ -127,9 +127,9 @@ def solve_fields(
     --------
     >>> import numpy as np
     >>> import astroflat as af
-    >>> y, x = np.mgrid[:96, :96] / 48 - 1
+    >>> y, x = np.mgrid[:128, :128] / 64 - 1
     >>> flat = 1 - 0.1 * (x**2 + y**2)
-    >>> glow = 40 * np.exp(-((x - 1) ** 2 + (y - 1) ** 2) / 0.3)
+    >>> glow = 60 * np.exp(-((x - 1) ** 2 + (y - 1) ** 2) / 0.3)
     >>> rng = np.random.default_rng(0)
     >>> sky = np.array([300, 600, 1200, 2400, 4800])
     >>> frames = rng.poisson(sky[:, None, None] * flat + glow).astype('f4')
