@@ -40,6 +40,8 @@ OUTLINE_CONSTANT = -7.25
 _ROUGH = np.log(3.0)
 # Up to this radius an area may count without its outline.
 _WIDE = 6.0
+# What those who are much larger gain instead.
+_LARGER = 1.0
 
 #: Terms of `line_terms`, in order, and their coefficients.
 LINE = {
@@ -126,7 +128,9 @@ def outline_odds(
         Natural logarithms; 0 is as probable as not.
     """
     terms = outline_terms(features, texture, area)
-    return terms @ np.array(list(OUTLINE.values())) + OUTLINE_CONSTANT
+    odds = terms @ np.array(list(OUTLINE.values())) + OUTLINE_CONSTANT
+    # Their areas do not count, which the constant takes for granted.
+    return odds + _LARGER * (features.radius > 2.5 * _WIDE)
 
 
 def line_terms(line: Line) -> np.ndarray:
