@@ -69,7 +69,8 @@ def test_options(tmp_path):
 
 def test_train(tmp_path, capsys, monkeypatch):
     """A run of one step leaves weights; another needs --resume."""
-    torch = pytest.importorskip('torch')
+    pytest.importorskip('torch')
+    pytest.importorskip('safetensors')
     from astroflat.training import flat
     from astroflat.training.flat_nets import DustNet, FieldsNet, FlatNets
 
@@ -97,4 +98,3 @@ def test_train(tmp_path, capsys, monkeypatch):
         main([*argv, '--start', 'no', '--steps', '1', '-o', str(tmp_path / 'x')]) == 1
     )
     assert 'start must be' in capsys.readouterr().err
-    assert torch.isfinite(torch.tensor(1.0))
