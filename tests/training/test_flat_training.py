@@ -220,6 +220,7 @@ def test_half_precision_in_the_file_is_exact(tmp_path):
     from astroflat.training.flat_export import round_weights, store_half
     from astroflat.training.flat_start import load_onnx_weights
 
+    torch.manual_seed(5)
     net = DustNet(34, (8, 8), (1, 1))
     for p in net.parameters():
         p.data += 0.1 * torch.randn_like(p)
@@ -250,6 +251,7 @@ def test_attention_unet():
     # Almost all parameters are kernels: twice the width, four times as many.
     assert 3.7 < size(width=16, depth=3) / size(width=8, depth=3) < 4.0
     assert 3.7 < size(width=8, depth=4) / size(width=8, depth=3) < 4.3
+    torch.manual_seed(11)
     net = AttentionResUNetFG(width=4, depth=4)
     kinds = {type(module).__name__ for module in net.modules()}
     assert 'GroupNorm' in kinds
@@ -259,8 +261,18 @@ def test_attention_unet():
     for shape in ((8, 8), (24, 40)):
         log_flat, gradient, sure = net(torch.randn(2, 4, *shape))
         assert log_flat.shape == gradient.shape == sure.shape == (2, 1, *shape)
-        assert log_flat.min() < 0 < log_flat.max()
         assert 0 <= sure.min() < sure.max() <= 1
+    # The heads of the fields are linear: they can be of either sign.
+    x = torch.randn(1, 4, 16, 16)
+    first = net(x)
+    with torch.no_grad():
+        net.heads.weight[:2] *= -2
+        net.heads.bias[:2] *= -2
+    second = net(x)
+    for i in (0, 1):
+        assert first[i].abs().max() > 1e-3
+        assert torch.allclose(second[i], -2 * first[i], atol=1e-5)
+    assert torch.equal(first[2], second[2])
     with pytest.raises(ValueError, match='depth'):
         AttentionResUNetFG(depth=0)
 
@@ -272,6 +284,7 @@ def test_attention_unet_parity(tmp_path):
     from astroflat.training.export import check_parity, export_onnx
 
     net = AttentionResUNetFG(width=4, depth=2)
+    torch.manual_seed(12)
     path = tmp_path / 'net.onnx'
     names = ('log_flat', 'gradient', 'confidence')
     export_onnx(net, path, [torch.rand(2, 4, 16, 12)], output_names=names)
