@@ -336,7 +336,8 @@ def test_cells_of_a_large_frame_have_the_level():
 def test_bin_factors():
     """Bin factors."""
     assert bin_factors((400, 512)) == [1]
-    assert bin_factors((4000, 6000)) == [16, 8, 4, 2, 1]
+    assert bin_factors((1024, 1536)) == [4, 2, 1]
+    assert bin_factors((4000, 6000)) == [16, 8, 4, 2]
 
 
 def test_gate():
