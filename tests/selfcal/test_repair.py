@@ -249,7 +249,7 @@ def test_depth_only_if_allowed():
 def test_smooth_correction():
     """A bend that all frames share is corrected only if asked for."""
     true, stale, frames = make(7)
-    bend = 1 + 0.02 * np.cos(3 * Y / 192) * np.sin(4 * X / 240)
+    bend = 1 + 0.02 * np.cos(2 * Y / 192) * np.sin(3 * X / 240)
     stale = (stale * bend).astype('f4')
     options = RepairOptions(smooth_degree=5)
     solution = repair_flat(
