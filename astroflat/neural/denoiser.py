@@ -235,7 +235,7 @@ class Denoiser:
         **options
             ``aligned=True`` if the frames show the same sky pixel by pixel: then
             each is predicted from another one. Otherwise blind spots are used.
-            More in `astroflat.training.adapt.adapt`.
+            More in ``astroflat.training.adapt``.
 
         Returns
         -------

@@ -32,9 +32,15 @@ LIMITS = {
     'fill_percent_accept': 2.0,
     'fill_chi_accept': 5.0,
     'dust_percent_reject': 60.0,
+    'bright_percent_accept': 0.0,
+    'bright_percent_reject': 5.0,
     'touched_percent_accept': 25.0,
     'touched_percent_reject': 50.0,
 }
+
+
+# A defect of a flat can be bright, but not by a tenth: that is a star.
+_SHINES = 1.1
 
 
 @dataclass(frozen=True)
@@ -415,6 +421,9 @@ def _report(
         'n_dust': len(detection.catalogue),
         'touched_percent': 100 * float(np.mean(flat.data != 1)),
         'dust_percent': 100 * float(np.sqrt(np.mean(depth**2))) if dust.any() else 0.0,
+        'bright_percent': 100 * float(np.mean(depth > _SHINES - 1))
+        if dust.any()
+        else 0.0,
         'control_pixels': int(control.sum()),
         **error,
     }
@@ -433,6 +442,15 @@ def _judge(report: QualityReport) -> QualityReport:
         f'the fill misses by {n["fill_percent"]:.2f} % where the truth is known; '
         f'doing nothing leaves {n["dust_percent"]:.2f} %'
     )
+    for limit, verdict in (('reject', 'reject'), ('accept', 'weak')):
+        report = report.check(
+            n['bright_percent'] <= report.thresholds[f'bright_percent_{limit}'],
+            verdict,
+            f'{n["bright_percent"]:.2g} % of what was found shines: sources that stay '
+            'on their pixels; use more dithered frames, or look for dark dust only',
+        )
+        if report.verdict == 'reject':
+            break
     measured = n['control_pixels'] > 0
     report = report.check(
         measured, 'weak', 'no room for control holes: the fill was not measured'

@@ -179,6 +179,7 @@ def test_verdict(fill, dust, touched, verdict):
         'fill_percent': fill,
         'dust_percent': dust,
         'touched_percent': touched,
+        'bright_percent': 0.0,
         'control_pixels': 100,
         'fill_chi': 1.0,
     }
@@ -187,6 +188,22 @@ def test_verdict(fill, dust, touched, verdict):
     report = _judge(QualityReport('dust flat', numbers, LIMITS))
     assert report.verdict == verdict
     assert bool(report.reasons) == (verdict != 'accept')
+
+
+@pytest.mark.parametrize(('bright', 'verdict'), [(1.0, 'weak'), (20.0, 'reject')])
+def test_sources_are_no_dust(bright, verdict):
+    """What shines on the same pixels is not accepted as dust."""
+    rng = np.random.default_rng(1)
+    image = rng.normal(1000, 3, (200, 260))
+    y, x = np.mgrid[:200, :260]
+    image *= 1 - 0.2 * (np.hypot(y - 90, x - 120) < 30)
+    radius = 3 if verdict == 'weak' else 20
+    image += 600 * (np.hypot(y - 150, x - 200) < radius)
+    options = DustFlatOptions(detection={'polarity': 'both'})
+    report = af.dust_flat(image, options=options).report
+    assert report.verdict == verdict
+    assert any('shines' in reason for reason in report.reasons)
+    assert 0.2 * bright < report.numbers['bright_percent'] < 5 * bright
 
 
 def test_report_predicts_the_error():
