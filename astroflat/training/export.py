@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from astroflat.neural.cards import ModelCard
 
-__all__ = ['check_parity', 'export_onnx']
+__all__ = ['check_parity', 'export_onnx', 'forget_origins']
 
 _AXES = {0: 'batch', 2: 'height', 3: 'width'}
 
@@ -88,6 +88,7 @@ def export_onnx(
         )
         proto = program.model_proto
     _name_axes(proto, axes, output_names)
+    forget_origins(proto)
     temporary = path.with_suffix('.part')
     temporary.write_bytes(proto.SerializeToString())
     temporary.replace(path)
@@ -96,6 +97,32 @@ def export_onnx(
 
         embed_card(path, card)
     return path
+
+
+def forget_origins(proto: Any) -> Any:
+    """
+    Remove where in the source the nodes of a model come from.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        A model, changed in place. Its own metadata, and so its card, stays.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The same without the lines of source, with the paths of the machine that
+        exported it, which the exporter notes for each node.
+    """
+    graph = proto.graph
+    parts = (graph.node, graph.value_info, graph.input, graph.output)
+    for part in (*(item for items in parts for item in items), graph):
+        part.doc_string = ''
+        del part.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ''
+        del tensor.metadata_props[:]
+    return proto
 
 
 def check_parity(

@@ -94,10 +94,6 @@ def store_half(proto: Any) -> Any:
         )
         casts.append(cast)
     nodes = list(proto.graph.node)
-    for node in nodes:
-        # Where in the source a node comes from is of no use to a user.
-        del node.metadata_props[:]
-        node.doc_string = ''
     del proto.graph.node[:]
     proto.graph.node.extend(casts + nodes)
     return proto
