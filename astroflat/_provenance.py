@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-__all__ = ['logging_enabled', 'record']
+__all__ = ['logging_enabled', 'record', 'set_card']
 
 _COMMENTS = {
     'AFVER': 'astroflat version',
@@ -88,12 +88,12 @@ def record(
         return
     from astroflat import __version__
 
-    _set_card(meta, 'AFVER', (__version__.split('+')[0], _COMMENTS['AFVER']))
-    _set_card(meta, 'AFMETH', (method, _COMMENTS['AFMETH']))
+    set_card(meta, 'AFVER', (__version__.split('+')[0], _COMMENTS['AFVER']))
+    set_card(meta, 'AFMETH', (method, _COMMENTS['AFMETH']))
     for name, value in cards.items():
-        _set_card(meta, name, value)
+        set_card(meta, name, value)
     for name, value in _extra_cards(add_keyword, method).items():
-        _set_card(meta, name, value)
+        set_card(meta, name, value)
     if history is not None:
         _add_history(meta, f'astroflat {method}: {history}')
 
@@ -110,8 +110,21 @@ def _extra_cards(add_keyword: Any, method: str) -> dict:
     return {add_keyword.name: value}
 
 
-def _set_card(meta: MutableMapping, name: str, value: Any) -> None:
-    """Set a card with its comment if the metadata can hold comments."""
+def set_card(meta: MutableMapping, name: str, value: Any) -> None:
+    """
+    Set a card with its comment if the metadata can hold comments.
+
+    Parameters
+    ----------
+    meta : `~astropy.io.fits.Header` or dict
+        The metadata to write to.
+
+    name : str
+        The name of the card.
+
+    value : object or tuple
+        Its value, or value and comment.
+    """
     is_header = hasattr(meta, 'cards')
     if isinstance(value, tuple) and not is_header:
         value = value[0]

@@ -246,12 +246,12 @@ class FlatCorrector:
         return f'flat and gradient of one frame by {names}'
 
     def _cards(self) -> dict[str, tuple[str, str]]:
-        """Give the hashes of the networks and where they ran."""
-        fields, dust = (model.sha256[:16] for model in self._models)
+        """Give the networks, their hashes, and where they ran."""
+        dust = self._networks.dust.header_cards()
         return {
-            'AFMODEL': (fields, 'SHA-256 of the network of smooth fields'),
-            'AFMODEL2': (dust, 'SHA-256 of the network of dust'),
-            'AFDEVICE': (self._networks.fields.provider, 'where they ran'),
+            **self._networks.fields.header_cards(),
+            'AFMODEL2': dust['AFMODEL'],
+            'AFMODSH2': dust['AFMODSHA'],
         }
 
 

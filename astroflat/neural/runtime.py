@@ -213,7 +213,7 @@ class Session:
         """
         return {
             'AFMODEL': (str(self), 'network'),
-            'AFMODSHA': (self.sha256[:16], 'first half of its SHA-256'),
+            'AFMODSHA': (self.sha256[:16], 'start of its SHA-256'),
             'AFPROV': (self.provider, 'ONNX Runtime provider'),
         }
 

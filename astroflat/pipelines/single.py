@@ -13,6 +13,7 @@ import numpy as np
 from astroflat._files import check_output
 from astroflat._nddata import unpack
 from astroflat._progress import progress
+from astroflat._provenance import set_card
 from astroflat.pipelines.apply import (
     Dtype,
     _Corrector,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from astroflat.solution import FlatSolution
 
 __all__ = ['SingleReport', 'correct_singles']
+
+# What the header of a corrected frame says of the networks that looked at it.
+_CARDS = ('AFMODEL', 'AFMODSHA', 'AFMODEL2', 'AFMODSH2', 'AFPROV')
 
 
 @dataclass(frozen=True)
@@ -229,10 +233,11 @@ class _Job:
             return None, solution
         work = _Corrector(solution.model, self.bias, self.restore_bias, self.min_value)
         result = work.ccd(raw)
-        for name in ('AFMODEL', 'AFMODEL2', 'AFDEVICE'):
-            if name in solution.flat.meta:
-                comment = getattr(solution.flat.meta, 'comments', {name: ''})[name]
-                result.meta[name] = (solution.flat.meta[name], comment)
+        known = solution.flat.meta
+        for name in _CARDS:
+            if name in known:
+                comment = known.comments[name] if hasattr(known, 'comments') else ''
+                set_card(result.meta, name, (known[name], comment))
         return result, solution
 
     def write(self, ccd: Any, path: Path, target: Path) -> int:
