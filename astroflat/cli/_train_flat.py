@@ -32,6 +32,10 @@ _DEFAULTS = {
     'start': None,
     'bf16': None,
     'compile': False,
+    'architecture': 'shipped',
+    'width': 32,
+    'depth': 4,
+    'perceptual': 0.0,
 }
 _DATA = (
     'batch',
@@ -69,8 +73,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '-q', '--quiet', action='store_true', help='print nothing on the way'
     )
+    _add_network(parser.add_argument_group('network'))
     _add_run(parser.add_argument_group('run'))
     _add_data(parser.add_argument_group('frames'))
+
+
+def _add_network(group: Any) -> None:
+    """Add which network to train."""
+    group.add_argument(
+        '--architecture',
+        choices=('shipped', 'attention'),
+        help='the two that come with astroflat, or the attention U-Net that sees '
+        'every pixel',
+    )
+    group.add_argument('--width', type=int, help='channels of the U-Net; default 32')
+    group.add_argument('--depth', type=int, help='grids of the U-Net; default 4')
+    group.add_argument(
+        '--perceptual',
+        type=float,
+        metavar='WEIGHT',
+        help='weight of LPIPS for the U-Net (torchmetrics); default 0',
+    )
 
 
 def _add_run(group: Any) -> None:
@@ -153,13 +176,14 @@ def run(args: argparse.Namespace) -> int:
     ValueError
         If there is a run in the folder and it is not to be resumed.
     """
-    from astroflat.training.flat import FlatData, train_flat
+    from astroflat.training.flat import FlatData
 
     if (Path(args.folder) / 'checkpoint.json').exists() and not args.resume:
         msg = f'there is a run in {args.folder!r}: add --resume, or take another folder'
         raise ValueError(msg)
     options = _options(args)
-    result = train_flat(
+    train, name = _training(options)
+    result = train(
         args.folder,
         _settings(options),
         data=FlatData(
@@ -171,8 +195,26 @@ def run(args: argparse.Namespace) -> int:
     )
     seconds = result.seconds
     print(f'{result.steps} steps, {result.images} images, {seconds:.0f} s')
-    print(f'weights: {Path(args.folder) / "flat.safetensors"}')
+    print(f'weights: {Path(args.folder) / name}')
     return 0
+
+
+def _training(options: dict[str, Any]) -> tuple[Any, str]:
+    """Return what trains the network, and the name of its weights."""
+    if options['architecture'] == 'shipped':
+        from astroflat.training.flat import train_flat
+
+        return train_flat, 'flat.safetensors'
+    import functools
+
+    from astroflat.training.attention_unet import AttentionResUNetFG
+    from astroflat.training.full_flat import train_full
+    from astroflat.training.full_losses import FullWeights
+
+    model = AttentionResUNetFG(width=options['width'], depth=options['depth'])
+    weights = FullWeights(perceptual=options['perceptual'])
+    train = functools.partial(train_full, model=model, weights=weights)
+    return train, 'flat-full.safetensors'
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -34,32 +34,6 @@ from astroflat.training.loop import FitSettings  # noqa: E402
 from astroflat.training.pools import ArrayPool  # noqa: E402
 
 
-class FixedPool:
-    """Skies and fields of closed form, as a pool holds them."""
-
-    device = torch.device('cpu')
-
-    def __init__(self, n: int = 6, size: int = 64) -> None:
-        rng = np.random.default_rng(3)
-        y, x = np.mgrid[:size, :size] / size - 0.5
-        near = np.exp(-((y - 0.1) ** 2 + x**2) / 0.05)
-        made = {
-            'night': [rng.gamma(0.1, 0.3, (size, size)) for _ in range(n)],
-            'day': [0.2 * np.sin(9 * x + i) for i in range(n)],
-            'smooth': [0.02 * (i + 1) * (0.15 - x**2 - y**2) for i in range(n)],
-            'dust': [-0.05 * (i + 1) * near for i in range(n)],
-            'gradient': [0.05 * (x + i * y) for i in range(n)],
-        }
-        self.arrays = {
-            k: torch.tensor(np.stack(v), dtype=torch.float16) for k, v in made.items()
-        }
-        self.made = dict.fromkeys(made, n)
-
-    def filled(self, name: str) -> int:
-        """Return the number of entries."""
-        return len(self.arrays[name])
-
-
 def small_nets(seed: int = 1) -> FlatNets:
     """Both networks, narrow."""
     torch.manual_seed(seed)
@@ -68,9 +42,9 @@ def small_nets(seed: int = 1) -> FlatNets:
 
 
 @pytest.fixture(scope='module')
-def batch() -> dict[str, torch.Tensor]:
+def batch(fixed_pool) -> dict[str, torch.Tensor]:
     """One batch of small frames."""
-    return vars(FrameComposer(FixedPool(), seed=4).compose(8))
+    return vars(FrameComposer(fixed_pool(), seed=4).compose(8))
 
 
 # ------------------------------------------------- what the networks see
@@ -128,9 +102,9 @@ def test_targets(batch):
     assert batch['fields'].shape == (n, 2, h // 2, w // 2)
 
 
-def test_clean_frames_have_no_fields():
+def test_clean_frames_have_no_fields(fixed_pool):
     """Where nothing was added, nothing is to be found: exactly."""
-    composer = FrameComposer(FixedPool(), options=FrameOptions(clean=1.0), seed=2)
+    composer = FrameComposer(fixed_pool(), options=FrameOptions(clean=1.0), seed=2)
     for _ in range(4):
         frames = composer.compose(4)
         assert not frames.fields.any()
@@ -138,11 +112,11 @@ def test_clean_frames_have_no_fields():
         assert torch.isfinite(frames.cells).all()
 
 
-def test_ceiling_is_the_highest_difficulty():
+def test_ceiling_is_the_highest_difficulty(fixed_pool):
     """A tenth of the ceiling, a tenth of the gradient, with the same draws."""
     fields = []
     for ceiling in (1.0, 0.1):
-        composer = FrameComposer(FixedPool(), seed=4)
+        composer = FrameComposer(fixed_pool(), seed=4)
         composer.ceiling = ceiling
         fields.append(composer._draw(6)[3])
     assert fields[0].abs().max() > 0.01
@@ -306,9 +280,9 @@ def rows(path) -> list[dict]:
 
 
 @pytest.fixture
-def data(monkeypatch) -> FlatData:
+def data(fixed_pool, monkeypatch) -> FlatData:
     """A pool without workers that costs nothing to make."""
-    fixed = FixedPool()
+    fixed = fixed_pool()
 
     def producer(rng, size):
         i = rng.integers(6)
