@@ -10,7 +10,11 @@ Every measurement runs in a process of its own, as a session is only started onc
 and the peak of the memory never falls. The processes take turns, so that a busy
 machine slows them all; what is reported is the median over the turns, and for the
 steady speed of one call the best of its repetitions as well. Times of CUDA include
-the copies to the GPU and back. Peers (functions of a whole frame) go into `PEERS`.
+the copies to the GPU and back. Beside the networks stand whole calls of astroflat,
+the same networks in eager PyTorch where it is installed, and peers: see
+``neural_peers.py``. They are called twice, and both times are given: the first
+includes what is only done once. ``--roofline`` adds what the GPU reaches in copies
+and in products of matrices.
 """
 
 from __future__ import annotations
@@ -23,18 +27,16 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from neural_peers import CALLS, PEERS, TORCH
 
 FULL = (4000, 6000)
 QUICK = (1000, 1500)
 SIDES = (512, 1024)
 QUICK_SIDES = (256,)
-
-# Name -> function of a two-dimensional float32 frame, timed once in a process of
-# its own after its imports.
-PEERS: dict[str, object] = {}
 
 
 def peak_bytes():
@@ -100,7 +102,7 @@ def measure_frame(session, shape):
         return session.run(tiles)[output]
 
     base = peak_bytes()
-    _, seconds = timed(apply_tiled, function, frame, scale=1 / card.scale, **options)
+    _, seconds = timed(apply_tiled, function, frame, scale=card.scale, **options)
     return {
         'frame_s': seconds,
         'frame_mpx_s': shape[0] * shape[1] / seconds / 1e6,
@@ -110,18 +112,56 @@ def measure_frame(session, shape):
     }
 
 
-def measure_peer(name, shape):
-    """Measure a peer in this process."""
+def measure_function(case, shape):
+    """Measure a function of a whole frame in this process."""
+    device = case.get('device', 'cpu')
     frame = np.random.default_rng(0).normal(1000, 30, shape).astype(np.float32)
+    if case['kind'] == 'peer':
+        function = PEERS[case['name']]
+    else:
+        known = CALLS if case['kind'] == 'call' else TORCH
+
+        def function(image):
+            return known[case['name']](image, device)
+
     base = peak_bytes()
-    _, seconds = timed(PEERS[name], frame)
+    _, first = timed(function, frame)
+    _, seconds = timed(function, frame)
     return {
-        'name': name,
-        'device': 'cpu',
+        'name': case['name'],
+        'device': device,
+        'first_s': first,
         'frame_s': seconds,
         'frame_mpx_s': frame.size / seconds / 1e6,
         'frame_more_mb': (peak_bytes() - base) / 1e6,
     }
+
+
+def measure_roofline():
+    """Return what the GPU reaches: bytes copied and operations, a second."""
+    import torch
+
+    def best(function, repeats=10):
+        times = []
+        for _ in range(repeats):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            function()
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    source = torch.empty(2**30, dtype=torch.float32, device='cuda')
+    target = torch.empty_like(source)
+    row = {'name': 'roofline', 'device': torch.cuda.get_device_name()}
+    row['copy_tb_s'] = 8 * source.numel() / best(lambda: target.copy_(source)) / 1e12
+    host = torch.empty(2**26, dtype=torch.float32, pin_memory=True)
+    seconds = best(lambda: source[: 2**26].copy_(host, non_blocking=True))
+    row['upload_gb_s'] = 4 * host.numel() / seconds / 1e9
+    for kind in ('float32', 'bfloat16'):
+        a = torch.randn(8192, 8192, device='cuda', dtype=getattr(torch, kind))
+        row[f'{kind}_tflop_s'] = 2 * 8192**3 / best(lambda a=a: a @ a) / 1e12
+    return row
 
 
 def in_a_process(case, quick):
@@ -138,8 +178,10 @@ def in_a_process(case, quick):
 def work(case, quick):
     """Run one measurement in this process and print it."""
     shape, sides = (QUICK, QUICK_SIDES) if quick else (FULL, SIDES)
-    if case['kind'] == 'peer':
-        row = measure_peer(case['name'], shape)
+    if case['kind'] == 'roofline':
+        row = measure_roofline()
+    elif case['kind'] != 'network':
+        row = measure_function(case, shape)
     else:
         repeats = 3 if quick else 7
         row = measure_network(case['name'], case['device'], shape, sides, repeats)
@@ -167,7 +209,15 @@ def list_cases(args):
         for name in models
         for device in devices
     ]
-    return cases + [{'kind': 'peer', 'name': name} for name in PEERS]
+    kinds = {'call': CALLS, 'torch': TORCH if find_spec('torch') else {}}
+    for kind, known in kinds.items():
+        cases += [
+            {'kind': kind, 'name': name, 'device': device}
+            for name in known
+            for device in devices
+        ]
+    cases += [{'kind': 'peer', 'name': name} for name in PEERS]
+    return cases + [{'kind': 'roofline'}] * args.roofline
 
 
 def show(row):
@@ -185,6 +235,8 @@ def main():
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--turns', type=int, default=3)
     parser.add_argument('--quick', action='store_true')
+    parser.add_argument('--roofline', action='store_true')
+    parser.add_argument('--only', help='measure what has this in its name')
     parser.add_argument('--json', type=Path, help='write the numbers to this file')
     parser.add_argument('--worker', type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -192,6 +244,8 @@ def main():
         work(args.worker, args.quick)
         return
     cases = list_cases(args)
+    if args.only:
+        cases = [case for case in cases if args.only in case.get('name', '')]
     if not cases:
         parser.error('no network comes with this version; name one with --model')
     turns = [
