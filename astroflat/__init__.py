@@ -54,6 +54,7 @@ _PACKAGES = (
     'io',
     'neural',
     'pipelines',
+    'psf',
     'quality',
     'selfcal',
     'visualization',
