@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from astroflat.degradation._kinds import SCENE_KINDS
+from astroflat.training._denoise_noise import add_defects, add_spikes, soften, uneven
+from astroflat.training._denoise_stars import add_stars
 from astroflat.training._noise import Stabiliser, local_level, log_uniform
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ __all__ = ['NoisySquares', 'make_batch']
 
 # Kinds that are lit by a sky and have stars before it.
 _NIGHT = [i for i, k in enumerate(SCENE_KINDS) if i <= SCENE_KINDS.index('dark_nebula')]
-_STARS = 12
-_FAINTEST, _BRIGHTEST = 1.5, 60.0
+# Part of the squares with a wide point spread.
+_SOFT = 0.25
 
 
 @dataclass
@@ -65,7 +67,11 @@ class NoisySquares:
 
 
 def make_batch(
-    scenes: DrawnScenes, stabiliser: Stabiliser, generator: torch.Generator
+    scenes: DrawnScenes,
+    stabiliser: Stabiliser,
+    generator: torch.Generator,
+    *,
+    defects: float = 1.0,
 ) -> dict[str, Any]:
     """
     Expose scenes.
@@ -78,25 +84,38 @@ def make_batch(
         Transform.
     generator : `torch.Generator`
         Source of random numbers.
+    defects : float, optional
+        How many squares have noise beyond that of photons and readout: uneven
+        response, rows and columns, glitches. 1 for as many as by default, 0 for
+        none.
 
     Returns
     -------
     dict of Tensor
         ``v``, the height above the local level in standard deviations, which
         is what the network sees; ``noise``, what it has to find; ``z`` and
-        ``truth``, image and truth after the transform; ``readnoise``; and of
-        the stars that were added ``profiles`` along both axes and ``snr``.
+        ``truth``, image and truth after the transform; ``electrons``, the truth
+        before it, and ``plain``, what has only the noise of photons and readout;
+        ``readnoise``; and of the stars that were added ``places``, ``radii`` of
+        apertures and ``snr``.
     """
-    electrons = _sky(scenes, generator)
+    electrons, fwhm = soften(
+        _sky(scenes, generator), scenes.fwhm, share=_SOFT, generator=generator
+    )
     n = len(electrons)
     draw = {'like': electrons, 'generator': generator}
     readnoise = log_uniform(n, 0.5, 15.0, **draw)
-    electrons, stars = _add_stars(electrons, scenes, readnoise, generator)
+    lit = _is_night(scenes).flatten()
+    electrons, stars = add_stars(electrons, fwhm, lit, readnoise, generator)
     sigma = torch.sqrt(electrons.flatten(1).median(1).values + readnoise.flatten() ** 2)
     sigma = sigma.reshape(n, 1, 1, 1)
-    electrons = electrons + _spikes(electrons, sigma, generator)
-    observed = torch.poisson(electrons, generator=generator)
+    electrons = add_spikes(electrons, sigma, generator)
+    options = {'amount': defects, 'generator': generator}
+    seen = uneven(electrons, **options)
+    observed = torch.poisson(seen, generator=generator)
     observed += readnoise * _normal(electrons, generator)
+    plain = observed
+    observed = add_defects(observed, electrons, sigma, **options)
     # Numbers of a converter: whole multiples of the gain, for most cameras.
     gain = sigma * log_uniform(n, 0.01, 0.5, **draw)
     whole = _uniform(electrons[:, :, :1, :1], generator) < 0.7
@@ -112,6 +131,8 @@ def make_batch(
         'noise': z - truth,
         'z': z,
         'truth': truth,
+        'plain': plain,
+        'electrons': electrons,
         'scale': scale,
         'readnoise': believed,
         **stars,
@@ -135,44 +156,6 @@ def _is_night(scenes: DrawnScenes) -> torch.Tensor:
     """Whether a scene has a sky, for each square."""
     night = torch.tensor(_NIGHT, device=scenes.kind.device)
     return torch.isin(scenes.kind, night).reshape(-1, 1, 1, 1)
-
-
-def _add_stars(
-    electrons: torch.Tensor,
-    scenes: DrawnScenes,
-    readnoise: torch.Tensor,
-    generator: torch.Generator,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Add faint stars of known flux; those of the Sun and Moon have none."""
-    n, _, ny, nx = electrons.shape
-    device = electrons.device
-    sky = electrons.flatten(1).median(1).values.reshape(n, 1, 1, 1)
-    width = scenes.fwhm.reshape(n, 1, 1) / 2.3548
-    profiles = []
-    for size in (ny, nx):
-        place = torch.rand((n, _STARS, 1), device=device, generator=generator)
-        axis = torch.arange(size, device=device) - place * (size - 1)
-        profile = torch.exp(-0.5 * (axis / width) ** 2)
-        profiles.append(profile / (2.5066 * width))
-    u = torch.rand((n, _STARS), device=device, generator=generator)
-    snr = _FAINTEST * (_BRIGHTEST / _FAINTEST) ** u
-    snr = torch.where(_is_night(scenes).reshape(n, 1), snr, torch.zeros_like(snr))
-    # Of a fit of the profile before this sky.
-    area = 12.566 * width[:, :, 0] ** 2
-    flux = snr * torch.sqrt(area * (sky + readnoise**2).reshape(n, 1))
-    light = torch.einsum('nk,nky,nkx->nyx', flux, *profiles)
-    stars = {'rows': profiles[0], 'columns': profiles[1], 'snr': snr, 'flux': flux}
-    return electrons + light[:, None], stars
-
-
-def _spikes(
-    electrons: torch.Tensor, sigma: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """Hot pixels and hits of particles: they are signal, not noise."""
-    often = 1e-3 * _uniform(sigma, generator) ** 2
-    where = _uniform(electrons, generator) < often
-    height = 4.0 * 75.0 ** _uniform(electrons, generator)
-    return torch.where(where, height * sigma, torch.zeros_like(electrons))
 
 
 def _uniform(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from astroflat.training._denoise_stars import aperture_errors
 from astroflat.training._noise import Stabiliser
 
 if TYPE_CHECKING:
@@ -18,11 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ['Validation', 'fit_doubt', 'flux_errors', 'supervised_loss']
 
-_EDGES = (3.0, 5.0, 8.0, 14.0, 25.0, 60.0)
+# Ratios of signal to noise between which the mean of the errors has to vanish.
+_EDGES = (3.0, 5.0, 8.0, 14.0, 30.0, 80.0, 250.0)
+_WIDTHS = (4, 16)
 
 
 def supervised_loss(
-    model: Any, batch: dict[str, torch.Tensor], *, flux: float = 0.3
+    model: Any,
+    batch: dict[str, torch.Tensor],
+    *,
+    flux: float = 1.0,
+    single: float = 0.02,
+    wide: float = 0.03,
 ) -> dict[str, torch.Tensor]:
     """
     Return the error of the noise found, and of the fluxes of faint stars.
@@ -34,30 +43,57 @@ def supervised_loss(
     batch : dict
         As `astroflat.training._denoise_data.make_batch`.
     flux : float, optional
-        Weight of the error of the fluxes.
+        Weight of the mean errors of the fluxes.
+    single : float, optional
+        Weight of the errors of single fluxes.
+    wide : float, optional
+        Weight of the errors of means over 4 and 16 pixels.
 
     Returns
     -------
     dict of Tensor
-        ``loss`` and its terms ``pixels`` and ``flux``.
+        ``loss`` and its terms ``pixels``, ``flux``, ``single`` and ``wide``.
 
     Notes
     -----
     The mean squared error alone makes faint stars fainter, since most dark
-    places have none. The second term is the squared mean error of the fluxes
-    of all stars of about the same true brightness, in standard deviations:
-    single stars may scatter, but not their mean.
+    places have none. The term of the fluxes is the squared mean error of all
+    stars of about the same true brightness, in standard deviations: single
+    stars may scatter, but not their mean. Its empty places keep the network
+    from adding the same flux to everything.
     """
     found = model(batch['v'])[:, :1].float()
     pixels = functional.huber_loss(found, batch['noise'], delta=4.0)
-    errors = flux_errors(found, batch)
-    squares = [
-        _mean(errors.clamp(-5.0, 5.0), (batch['snr'] >= low) & (batch['snr'] < high))
-        ** 2
-        for low, high in itertools.pairwise(_EDGES)
+    error, plain = flux_errors(found, batch)
+    terms = {
+        'pixels': pixels,
+        'flux': torch.stack(_squared_means(error, plain, batch)).mean(),
+        'single': functional.huber_loss(error, torch.zeros_like(error), delta=3.0),
+        'wide': _wide_errors(found - batch['noise']),
+    }
+    weights = {'pixels': 1.0, 'flux': flux, 'single': single, 'wide': wide}
+    return {'loss': sum(weights[k] * v for k, v in terms.items()), **terms}
+
+
+def _squared_means(
+    error: torch.Tensor, plain: torch.Tensor, batch: dict[str, torch.Tensor]
+) -> list[torch.Tensor]:
+    """Squares of the mean errors of fluxes, for each step in brightness."""
+    snr = batch['snr']
+    # The noise of the frame is 0 in the mean, and bright stars keep it: without
+    # it the mean is known better.
+    error = (error - plain * (0.5 * (snr > 3.0) + 0.5 * (snr > 6.0))).clamp(-5.0, 5.0)
+    groups = [(snr >= low) & (snr < high) for low, high in itertools.pairwise(_EDGES)]
+    return [_mean(error, chosen) ** 2 for chosen in (snr == 0, *groups)]
+
+
+def _wide_errors(error: torch.Tensor) -> torch.Tensor:
+    """Squared means over some pixels, each 1 for noise as it was."""
+    means = [
+        (width * functional.avg_pool2d(error, width)).square().clamp(max=25.0).mean()
+        for width in _WIDTHS
     ]
-    term = torch.stack(squares).mean()
-    return {'loss': pixels + flux * term, 'pixels': pixels, 'flux': term}
+    return torch.stack(means).mean()
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -65,9 +101,11 @@ def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
-def flux_errors(found: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def flux_errors(
+    found: torch.Tensor, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Return the errors of the fluxes of the added stars.
+    Return the errors of the fluxes in apertures.
 
     Parameters
     ----------
@@ -78,28 +116,24 @@ def flux_errors(found: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Te
 
     Returns
     -------
-    Tensor
-        Error of a fit of the profile in standard deviations of a fit to the
-        noisy image, ``(n, k)``.
+    tuple of Tensor
+        Errors of the sums of electrons in apertures above a ring, ``(n, k)``, in
+        standard deviations of their noise: after denoising, and before.
     """
-    readnoise, kind = batch['readnoise'], found.device.type
+    readnoise, device = batch['readnoise'], found.device
     # Sums of fluxes want all the digits.
-    with torch.autocast(kind, enabled=False):
-        clean, truth = (
-            Stabiliser.inverse(values / batch['scale'], readnoise)[:, 0]
-            for values in (batch['z'] - found.float(), batch['truth'])
-        )
-        variance = truth.clamp(min=0.0) + readnoise[:, 0] ** 2
-        errors = _weighted(clean - truth, batch, 1)
-        return errors / _weighted(variance, batch, 2).clamp(min=1e-12).sqrt()
+    with torch.autocast(device.type, enabled=False):
+        stabiliser = _stabiliser(str(device))
+        z = (batch['z'] - found.float()) / batch['scale']
+        truth = batch['electrons']
+        errors = stabiliser.unbiased(z, readnoise) - truth, batch['plain'] - truth
+        return aperture_errors(errors, truth + readnoise**2, batch)
 
 
-def _weighted(
-    images: torch.Tensor, batch: dict[str, torch.Tensor], power: int
-) -> torch.Tensor:
-    """Sum images under a power of the profile of each star."""
-    profiles = batch['rows'] ** power, batch['columns'] ** power
-    return torch.einsum('nyx,nky,nkx->nk', images, *profiles)
+@lru_cache(maxsize=2)
+def _stabiliser(device: str) -> Stabiliser:
+    """Transform, whose table takes a second to make."""
+    return Stabiliser(device)
 
 
 @dataclass
@@ -168,7 +202,7 @@ class Validation:
         with torch.no_grad():
             result = torch.cat([model(v).float() for v in self.batch['v'].split(8)])
             found, sigma = result.split(1, dim=1)
-            errors = flux_errors(found, self.batch)
+            errors, plain = flux_errors(found, self.batch)
         ours = self._scores(self.batch['z'] - found)
         row = {
             'psnr_sigma': float(ours[0].mean()),
@@ -177,11 +211,13 @@ class Validation:
         row |= self.reference
         inside = (found - self.batch['noise']).abs() < sigma
         row['within_sigma'] = 100.0 * float(inside.float().mean())
-        for low, high in ((4.0, 6.0), (6.0, 12.0), (12.0, 60.0)):
-            chosen = (self.batch['snr'] >= low) & (self.batch['snr'] < high)
+        snr, change = self.batch['snr'], errors - plain
+        for low, high in ((5.0, 8.0), (8.0, 14.0), (14.0, 30.0), (30.0, 250.0)):
+            chosen = (snr >= low) & (snr < high)
             # Relative to the flux: an error of one at a ratio of five is 20 %.
-            bias = (errors[chosen] / self.batch['snr'][chosen]).mean()
+            bias = change[chosen].clamp(-5.0, 5.0).mean() / snr[chosen].mean()
             row[f'flux_bias_{low:.0f}'] = 100.0 * float(bias)
+        row['flux_empty'] = float(errors[snr == 0].mean())
         if self.say:
             self.say('  '.join(f'{key} {value:.2f}' for key, value in row.items()))
         return row

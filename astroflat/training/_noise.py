@@ -101,6 +101,34 @@ class Stabiliser:
         Tensor
             What the transform of noisy electrons is in the mean.
         """
+        return self.forward(means, readnoise) + self._shift(means, readnoise)
+
+    def unbiased(self, values: torch.Tensor, readnoise: torch.Tensor) -> torch.Tensor:
+        """
+        Undo `expected`.
+
+        Parameters
+        ----------
+        values : Tensor
+            Means of transformed values, ``(n, 1, ny, nx)``.
+        readnoise : Tensor
+            Read noise in electrons, ``(n, 1, 1, 1)``.
+
+        Returns
+        -------
+        Tensor
+            Electrons that have these means.
+        """
+        # The shift hardly changes, and its slope at no light has no end.
+        with torch.no_grad():
+            means, shift = self.inverse(values, readnoise), 0.0
+            for _ in range(2):
+                shift = self._shift(means.clamp(min=0.0), readnoise)
+                means = self.inverse(values - shift, readnoise)
+        return self.inverse(values - shift, readnoise)
+
+    def _shift(self, means: torch.Tensor, readnoise: torch.Tensor) -> torch.Tensor:
+        """Mean of the transform, less the transform of the mean."""
         low, high = np.log(_READNOISE)
         x = 2.0 * torch.sqrt(means / _HIGHEST).clamp(max=1.0) - 1.0
         y = 2.0 * (torch.log(readnoise) - low) / (high - low) - 1.0
@@ -110,8 +138,7 @@ class Stabiliser:
             table, grid, padding_mode='border', align_corners=True
         )
         # Beyond the table the shift falls as one over the root of the mean.
-        shift = shift * torch.sqrt(_HIGHEST / means.clamp(min=_HIGHEST))
-        return self.forward(means, readnoise) + shift
+        return shift * torch.sqrt(_HIGHEST / means.clamp(min=_HIGHEST))
 
 
 def local_level(values: torch.Tensor, block: int = 16) -> torch.Tensor:

@@ -14,7 +14,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from astroflat.degradation._kinds import SCENE_KINDS
+
 __all__ = ['main', 'train']
+
+# Where sources are close together it is hardest to tell them from noise.
+_KINDS = (
+    *(kind for kind in SCENE_KINDS if kind != 'image'),
+    'starfield',
+    'globular_cluster',
+    'globular_cluster',
+)
+_FWHM = (1.3, 8.0)
 
 
 def train(
@@ -28,6 +39,7 @@ def train(
     pool: int = 3072,
     workers: int | None = None,
     rate: float = 1.5e-3,
+    start: Path | str | None = None,
     compile: bool = False,  # noqa: A002
     seed: int = 0,
     say: Any = None,
@@ -53,6 +65,9 @@ def train(
         Processes that draw scenes.
     rate : float, optional
         Highest learning rate.
+    start : path-like, optional
+        Weights to start from, of the same network: a file ``.safetensors`` of
+        another training, or a network in ONNX.
     compile : bool, optional
         Compile the network.
     seed : int, optional
@@ -65,28 +80,33 @@ def train(
     Path
         ``denoise.safetensors``, the averaged weights.
     """
-    start = time.monotonic()
+    begin = time.monotonic()
     import torch
 
     from astroflat.training._checkpoint import save_weights
     from astroflat.training._denoise_data import NoisySquares
     from astroflat.training._denoise_loss import Validation, fit_doubt, supervised_loss
     from astroflat.training._unet import DenoiseNet
+    from astroflat.training.denoise_export import start_network
     from astroflat.training.loop import FitSettings, fit
     from astroflat.training.scenes import SceneChoice, ScenePool
 
     folder = Path(folder)
     torch.manual_seed(seed)
-    model = DenoiseNet()
+    model = start_network(start) if start else DenoiseNet()
     if device == 'cuda':
         torch.backends.cudnn.benchmark = True
     with ScenePool(
-        pool, SceneChoice(), device=device, workers=workers, seed=seed
+        pool,
+        SceneChoice(kinds=_KINDS, fwhm=_FWHM),
+        device=device,
+        workers=workers,
+        seed=seed,
     ) as made:
         validate = Validation(_validation_batch(device), say=say)
         made.wait(min(pool, 8 * count))
-        _tell(say, f'{made.filled} scenes after {time.monotonic() - start:.1f} s')
-        left = None if seconds is None else seconds - (time.monotonic() - start) - 5.0
+        _tell(say, f'{made.filled} scenes after {time.monotonic() - begin:.1f} s')
+        left = None if seconds is None else seconds - (time.monotonic() - begin) - 8.0
         settings = FitSettings(
             steps=steps,
             max_seconds=left,
@@ -115,7 +135,9 @@ def train(
         'size': size,
         'seed': seed,
         'device': _name(device),
-        'loss': 'Huber of the noise after the transform; squared mean flux errors',
+        'start': str(start and Path(start).name),
+        'loss': 'Huber of the noise after the transform; means over 4 and 16 pixels; '
+        'fluxes in apertures above rings, one by one and in the mean',
         'validation': result.validation,
     }
     path = save_weights(result.average, folder / 'denoise.safetensors', metadata=facts)
@@ -134,12 +156,13 @@ def _validation_batch(device: str) -> dict[str, Any]:
     from astroflat.training.scenes import DrawnScenes, SceneChoice, draw_one
 
     rng = np.random.default_rng([2026, 1126])
-    choice = SceneChoice(shape=(192, 192))
-    made = [draw_one(choice, rng) for _ in range(32)]
+    choice = SceneChoice(shape=(160, 160), fwhm=_FWHM)
+    made = [draw_one(choice, rng) for _ in range(48)]
     images = torch.from_numpy(np.stack([image for image, _ in made]))[:, None]
     level, fwhm, kind = torch.tensor([facts for _, facts in made]).unbind(1)
     scenes = DrawnScenes(images, level.float(), fwhm.float(), kind.long())
-    batch = make_batch(scenes, Stabiliser('cpu'), torch.Generator().manual_seed(7))
+    generator = torch.Generator().manual_seed(7)
+    batch = make_batch(scenes, Stabiliser('cpu'), generator, defects=0.3)
     return {name: value.to(device) for name, value in batch.items()}
 
 
@@ -179,6 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--pool', type=int, default=3072, help='scenes to hold')
     parser.add_argument('--workers', type=int, help='processes that draw scenes')
     parser.add_argument('--rate', type=float, default=1.5e-3)
+    parser.add_argument('--start', type=Path, help='weights to start from')
     parser.add_argument('--compile', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
 

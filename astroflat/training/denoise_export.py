@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ['HALO', 'export_denoiser', 'load_network']
+__all__ = ['HALO', 'export_denoiser', 'load_network', 'start_network']
 
 #: How far a pixel of the result looks, in pixels, for the network as it is by
 #: default; measured by changing single pixels.
@@ -40,6 +40,48 @@ def load_network(weights: Path | str) -> tuple[Any, dict[str, Any]]:
     model = DenoiseNet(tuple(settings.pop('widths')), **settings)
     load_weights(model, weights)
     return model.eval(), facts
+
+
+def start_network(source: Path | str) -> Any:
+    """
+    Make the network to start a training from.
+
+    Parameters
+    ----------
+    source : path-like
+        Weights of a training (``.safetensors``), or an ONNX file of astroflat.
+
+    Returns
+    -------
+    DenoiseNet
+        Network with these weights. The layer that says what error is left may be
+        missing in the file: it is fitted at the end of each training.
+
+    Raises
+    ------
+    ValueError
+        If the weights are those of another network.
+    """
+    import json
+
+    from safetensors import safe_open
+
+    from astroflat.training._unet import DenoiseNet
+
+    if Path(source).suffix != '.safetensors':
+        from astroflat.training.adapt import load_shipped
+
+        return load_shipped(source)
+    with safe_open(str(source), framework='pt') as file:
+        facts = json.loads((file.metadata() or {}).get('astroflat', '{}'))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    settings = dict(facts.get('network', {'widths': DenoiseNet().settings['widths']}))
+    model = DenoiseNet(tuple(settings.pop('widths')), **settings)
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    if unknown or any(not name.startswith('doubt.') for name in missing):
+        msg = f'{source}: not weights of this network: {[*missing, *unknown][:3]}'
+        raise ValueError(msg)
+    return model
 
 
 def export_denoiser(
