@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--frames',
         nargs='+',
         metavar='FILE',
-        help='train the network further on these frames, without truth',
+        help='train the network further on these frames or this folder, without truth',
+    )
+    parser.add_argument(
+        '--by',
+        metavar='COLUMN',
+        help='frames with the same value here, as object or date, are judged together',
     )
     parser.add_argument(
         '--aligned',
@@ -47,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--gain', type=float, metavar='G', help='electrons per ADU')
     parser.add_argument('--readnoise', type=float, metavar='R', help='electrons')
     parser.add_argument('--model', default='default', help='network to start from')
+    parser.add_argument(
+        '--start', metavar='FILE', help='weights to start from on simulated skies'
+    )
     parser.add_argument('--steps', type=int, metavar='N', help='steps at most')
     parser.add_argument('--seconds', type=float, metavar='T', help='time at most')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
@@ -78,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         from astroflat.training.adapt import adapt
 
         adapt(
-            args.frames,
+            args.frames if len(args.frames) > 1 else args.frames[0],
             output,
             aligned=args.aligned,
             axis=args.axis,
@@ -87,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
             seconds=args.seconds,
             device=args.device,
             seed=args.seed,
+            by=args.by,
             gain=args.gain,
             readnoise=args.readnoise,
         )
@@ -99,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
             steps=args.steps or 200_000,
             seconds=args.seconds,
             device=args.device,
+            start=args.start,
             seed=args.seed,
             say=lambda text: common.say(text, quiet=args.quiet),
         )

@@ -167,7 +167,8 @@ def fit(
     resume : bool, optional
         Go on from the checkpoint in the folder, if there is one.
     validate : callable, optional
-        ``validate(model)`` gives numbers for the averaged network.
+        ``validate(model)`` gives numbers for the averaged network. If one of
+        them is a ``'stop'`` that is not 0, the run ends.
 
     Returns
     -------
@@ -248,6 +249,7 @@ class _Run:
         self.steps = self.images = self.skipped = 0
         self.before, self.start = 0.0, time.monotonic()
         self.validated = self.saved = 0.0
+        self.stopped = False
         self.sums: dict[str, Any] = {}
         self.counted = 0
         self.terms: dict[str, float] = {}
@@ -270,8 +272,8 @@ class _Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done or the time is over."""
-        return self.progress >= 1.0
+        """Whether all steps are done, the time is over, or nothing gets better."""
+        return self.stopped or self.progress >= 1.0
 
     def step(self, draw: Callable[[torch.Generator], Any]) -> None:
         """Make one step of the optimiser, or leave it out."""
@@ -346,6 +348,7 @@ class _Run:
     def _validate(self, validate: Callable) -> None:
         """Write the numbers of a validation of the averaged network."""
         self.validation = validate(self.average.model)
+        self.stopped = bool(self.validation.pop('stop', False))
         self.checks.write({**self._head(), **self.validation})
         self.validated = self.seconds
 

@@ -12,8 +12,10 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('onnx')
 
 import astroflat as af  # noqa: E402
+from astroflat.io import write_image  # noqa: E402
 from astroflat.training.adapt import adapt, load_shipped  # noqa: E402
 from astroflat.training.blind import blind_loss, blind_mask, hide  # noqa: E402
+from astroflat.training.catalogue import read_catalogue  # noqa: E402
 
 KNOWN = {'gain': 1.0, 'readnoise': 0.0, 'offset': 0.0}
 
@@ -91,6 +93,28 @@ def test_adapt(tmp_path):
     clean = mine.denoise(frames[0], gain=1.0)
     assert clean.std() < 0.4 * frames[0].std()
     assert abs(clean.mean() - 200.0) < 1.0
+
+
+def test_adapt_to_a_folder(tmp_path):
+    """Files are catalogued and split; the network that is kept is never worse."""
+    for k in range(6):
+        image = np.random.default_rng(k).poisson(200.0, (64, 64)).astype('f4')
+        write_image(image, tmp_path / f'light{k}.fits')
+    options = {'steps': 40, 'count': 1, 'size': 32, 'patience': 2, 'rate': 0.1, **KNOWN}
+    path = adapt(tmp_path, tmp_path / 'mine.onnx', **options)
+    table = read_catalogue(tmp_path / 'mine' / 'catalogue.ecsv')
+    assert sorted(table['split']).count('validate') == 1
+    facts = af.Denoiser(path, device='cpu').card.training
+    # Such a rate ruins a network: the one of the start is kept, and soon.
+    assert facts['judged'][0] == min(facts['judged'])
+    assert len(facts['judged']) == 3
+    assert facts['steps'] < 40
+    state = load_shipped(path).state_dict()
+    for name, value in load_shipped().state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-4)
+    write_image(np.zeros((64, 64), 'f4'), tmp_path / 'empty.fits')
+    with pytest.raises(ValueError, match=r'empty\.fits: constant'):
+        adapt(tmp_path, tmp_path / 'mine.onnx', **options)
 
 
 def test_blind_loss_counts_hidden_pixels_only(network):
