@@ -12,7 +12,7 @@ import torch
 from astroflat.training.export import check_parity, export_onnx
 from astroflat.training.flat_nets import FlatNets
 
-__all__ = ['export_flat', 'load_flat', 'round_weights', 'store_half']
+__all__ = ['export_flat', 'load_flat', 'round_weights', 'shrink_file', 'store_half']
 
 # Smaller tensors stay as they are: biases, scales and constants.
 _LEAST = 64
@@ -134,14 +134,23 @@ def export_flat(
         path = Path(folder) / f'flat-{name}.onnx'
         example = torch.rand(2, inputs, 64, 48)
         export_onnx(net, path, [example], input_names=('cells',), output_names=outputs)
-        _shrink(path, cards.get(name))
+        shrink_file(path, cards.get(name))
         check_parity(net, path, [torch.rand(1, inputs, 40, 64)])
         out[name] = path
     return out
 
 
-def _shrink(path: Path, card: Any) -> None:
-    """Store the kernels in half precision, and the card beside them."""
+def shrink_file(path: Path, card: Any) -> None:
+    """
+    Store the kernels of a file in half precision, and the card beside them.
+
+    Parameters
+    ----------
+    path : Path
+        An ONNX file, rewritten.
+    card : ModelCard or None
+        What the network is.
+    """
     import onnx
 
     from astroflat.neural.cards import embed_card

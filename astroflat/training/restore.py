@@ -1,0 +1,349 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Train the restorer on simulated skies: ``python -m astroflat.training.restore``.
+
+Nothing heavy is imported at the top: the processes that draw scenes read this
+module too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+__all__ = ['compare', 'main', 'train']
+
+#: What `compare` leaves out or takes instead, by name.
+VARIANTS: dict[str, dict[str, float]] = {
+    'all': {},
+    'no clean': {'clean': 0.0},
+    'no slope': {'slope': 0.0},
+    'no laplacian': {'laplacian': 0.0},
+    'no histogram': {'histogram': 0.0},
+    'no bright': {'bright': 0.0},
+    'no background': {'background': 0.0},
+    'no flux': {'flux': 0.0},
+    'no bias': {'bias': 0.0},
+    'pixels only': dict.fromkeys(
+        ('slope', 'laplacian', 'histogram', 'bright', 'background', 'flux', 'bias'),
+        0.0,
+    ),
+}
+
+
+def train(
+    folder: Path | str,
+    *,
+    seconds: float | None = None,
+    steps: int = 400_000,
+    device: str = 'cpu',
+    batch: int = 48,
+    size: int = 128,
+    pool: int = 3000,
+    kernels: int = 2048,
+    workers: int | None = None,
+    rate: float = 1e-3,
+    accumulate: int = 1,
+    compile: bool = False,  # noqa: A002
+    start: Path | str | None = None,
+    weights: dict[str, float] | None = None,
+    width: int = 64,
+    groups: int = 4,
+    checks: int = 4,
+    seed: int = 0,
+    say: Any = None,
+) -> Path:
+    """
+    Train the restorer on simulated skies with known truth.
+
+    Parameters
+    ----------
+    folder : path-like
+        Folder of the run: weights, tables, checkpoint. A run is gone on with.
+    seconds : float, optional
+        Time for this call, the start included.
+    steps : int, optional
+        Most steps of the optimiser.
+    device : str, optional
+        ``'cpu'`` or ``'cuda'``.
+    batch, size : int, optional
+        Squares in a batch and their side in pixels, a multiple of 16.
+    pool : int, optional
+        Pieces of extended light to hold.
+    kernels : int, optional
+        Point-spread functions to hold.
+    workers : int, optional
+        Processes that draw light.
+    rate : float, optional
+        Highest learning rate.
+    accumulate : int, optional
+        Batches for each step of the optimiser.
+    compile : bool, optional
+        Compile the network.
+    start : path-like, optional
+        Weights to begin with, if there is nothing to go on with.
+    weights : dict, optional
+        Weights of terms of the loss that differ from those by default.
+    width, groups : int, optional
+        Of `astroflat.training.restore_nets.RestoreNet`.
+    checks : int, optional
+        Batches that the network is judged on.
+    seed : int, optional
+        Start of the random numbers.
+    say : callable, optional
+        Takes one line of text on the way.
+
+    Returns
+    -------
+    Path
+        ``restore.safetensors``, the averaged weights.
+    """
+    begin = time.monotonic()
+    folder = Path(folder)
+    with _Source(size, pool, workers, seed) as source:
+        # The processes are forked before torch starts any thread.
+        import torch
+
+        from astroflat.training._checkpoint import load_weights, save_weights
+        from astroflat.training._restore_check import Validation
+        from astroflat.training._restore_loss import WEIGHTS, restore_loss
+        from astroflat.training.loop import FitSettings, fit
+        from astroflat.training.restore_nets import RestoreNet
+
+        torch.manual_seed(seed)
+        model = RestoreNet(width, groups=groups)
+        if start is not None:
+            load_weights(model, start)
+        if device == 'cuda':
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cuda.matmul.allow_tf32 = True
+        held = source.held_out(device, batch, checks)
+        maker = source.maker(device, kernels, batch)
+        validate = Validation(held, say=say)
+        _tell(say, f'{len(source.pool)} scenes after {time.monotonic() - begin:.1f} s')
+        terms = {**WEIGHTS, **(weights or {})}
+        settings = FitSettings(
+            steps=steps,
+            max_seconds=_until(folder, seconds, begin),
+            rate=rate,
+            device=device,
+            bf16=device == 'cuda',
+            compile=compile,
+            accumulate=accumulate,
+            validate_seconds=30.0,
+            save_seconds=45.0,
+            seed=seed,
+        )
+        loss = partial(restore_loss, weights=terms)
+        result = fit(model, maker, loss, settings, folder, validate=validate)
+        drawn = sum(source.pool.made.values()) // 2
+    facts = {
+        'network': model.settings,
+        'images': result.images,
+        'steps': result.steps,
+        'seconds': round(result.seconds, 1),
+        'scenes': drawn,
+        'size': size,
+        'seed': seed,
+        'device': _name(device),
+        'loss': terms,
+        'validation': result.validation,
+    }
+    path = save_weights(result.average, folder / 'restore.safetensors', metadata=facts)
+    speed = result.images / max(result.seconds, 1e-9)
+    _tell(say, f'{result.steps} steps, {result.images} squares, {speed:.0f} squares/s')
+    _tell(say, f'{result.skipped} steps skipped, {drawn} scenes, {path}')
+    if device == 'cuda':
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        _tell(say, f'{memory:.1f} GiB of the device at most')
+    return path
+
+
+class _Source:
+    """The pools that squares are made of."""
+
+    def __init__(self, size: int, capacity: int, workers: int | None, seed: int):
+        from astroflat.training._restore_light import draw_extended
+        from astroflat.training.pools import ArrayPool
+
+        self.size, self.seed, self.capacity = size, seed, capacity
+        self.side = max(size + 32, min(2 * size, 256))
+        self._draw, self._made = draw_extended, ArrayPool
+        self.pool = ArrayPool(
+            [(draw_extended, 1.0)],
+            size=self.side,
+            capacity=capacity,
+            n_workers=workers,
+            seed=seed + 1,
+        )
+
+    def __enter__(self) -> _Source:
+        self.pool.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.close()
+
+    def maker(self, device: str, kernels: int, batch: int) -> Any:
+        """Return what makes batches, once there is enough to make them of."""
+        import torch
+
+        from astroflat.training._restore_data import SquareMaker
+        from astroflat.training._restore_psf import KernelPool
+
+        self.pool.device = torch.device(device)
+        made = KernelPool(kernels, device, seed=self.seed)
+        self.pool.wait(['light'], min(self.capacity, 256))
+        return SquareMaker(self.pool, made, batch, self.size)
+
+    def held_out(self, device: str, batch: int, n: int) -> list[dict[str, Any]]:
+        """Return batches of scenes and optics that no training draws."""
+        import torch
+
+        from astroflat.training._restore_data import SquareMaker
+        from astroflat.training._restore_psf import KernelPool
+
+        pool = self._made(
+            [(self._draw, 1.0)],
+            size=self.side,
+            capacity=32,
+            n_workers=0,
+            seed=987_654,
+        )
+        pool.wait(['light'], 32)
+        maker = SquareMaker(
+            pool, KernelPool(128, 'cpu', seed=987_654), batch, self.size
+        )
+        generator = torch.Generator().manual_seed(7)
+        made = [maker(generator) for _ in range(n)]
+        return [{k: v.to(device) for k, v in one.items()} for one in made]
+
+
+def compare(
+    folder: Path | str,
+    *,
+    seconds: float,
+    names: list[str] | None = None,
+    say: Any = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """
+    Train once for each variant of the loss, equally long, and write a table.
+
+    Parameters
+    ----------
+    folder : path-like
+        Folder of the runs, and of ``ablation.json``.
+    seconds : float
+        Time for each.
+    names : list of str, optional
+        Variants, by default all.
+    say : callable, optional
+        Takes one line of text on the way.
+    **options
+        Of `train`.
+
+    Returns
+    -------
+    dict
+        Numbers of the last validation for each variant, with the images seen.
+    """
+    from safetensors import safe_open
+
+    folder = Path(folder)
+    rows = {}
+    for name in names or VARIANTS:
+        place = folder / name.replace(' ', '-')
+        _tell(say, f'== {name}')
+        path = train(place, seconds=seconds, weights=VARIANTS[name], say=say, **options)
+        with safe_open(str(path), framework='pt') as file:
+            facts = json.loads(file.metadata()['astroflat'])
+        rows[name] = {'images': facts['images'], **facts['validation']}
+        text = json.dumps(rows, indent=1)
+        (folder / 'ablation.json').write_text(text + '\n', encoding='utf-8')
+    return rows
+
+
+def _until(folder: Path, seconds: float | None, begin: float) -> float | None:
+    """Seconds of the run, those before a resumption included, at which to end."""
+    if seconds is None:
+        return None
+    path = folder / 'checkpoint.json'
+    before = (
+        json.loads(path.read_text(encoding='utf-8'))['seconds']
+        if (path.exists())
+        else 0.0
+    )
+    return max(before + seconds - (time.monotonic() - begin) - 6.0, before + 1.0)
+
+
+def _name(device: str) -> str:
+    """Name of the device."""
+    import torch
+
+    return torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
+
+
+def _tell(say: Any, text: str) -> None:
+    if say:
+        say(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Train the restorer from the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Arguments instead of those of the process.
+
+    Returns
+    -------
+    int
+        0.
+    """
+    parser = argparse.ArgumentParser('astroflat.training.restore', description=__doc__)
+    parser.add_argument('--folder', required=True, type=Path)
+    parser.add_argument('--seconds', type=float)
+    parser.add_argument('--steps', type=int, default=400_000)
+    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    parser.add_argument('--batch', type=int, default=48, help='squares in a batch')
+    parser.add_argument('--size', type=int, default=128, help='side of a square')
+    parser.add_argument('--pool', type=int, default=3000, help='scenes to hold')
+    parser.add_argument('--kernels', type=int, default=2048, help='PSFs to hold')
+    parser.add_argument('--workers', type=int, help='processes that draw scenes')
+    parser.add_argument('--rate', type=float, default=1e-3)
+    parser.add_argument('--accumulate', type=int, default=1)
+    parser.add_argument('--compile', action='store_true')
+    parser.add_argument('--start', type=Path, help='weights to begin with')
+    parser.add_argument('--width', type=int, default=64, help='channels')
+    parser.add_argument('--groups', type=int, default=4)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--ablation',
+        nargs='*',
+        metavar='VARIANT',
+        help='train variants of the loss, each for --seconds or --steps',
+    )
+    options = vars(parser.parse_args(arguments))
+    names = options.pop('ablation')
+
+    def _say(text: str) -> None:
+        sys.stdout.write(text + '\n')
+        sys.stdout.flush()
+
+    if names is None:
+        train(**options, say=_say)
+    else:
+        compare(**options, names=names, say=_say)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
