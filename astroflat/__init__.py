@@ -51,6 +51,7 @@ _PACKAGES = (
     'combine',
     'degradation',
     'dust',
+    'genai',
     'io',
     'neural',
     'pipelines',

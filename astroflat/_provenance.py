@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-__all__ = ['logging_enabled', 'record', 'set_card']
+__all__ = ['add_history', 'logging_enabled', 'record', 'set_card']
 
 _COMMENTS = {
     'AFVER': 'astroflat version',
@@ -95,7 +95,7 @@ def record(
     for name, value in _extra_cards(add_keyword, method).items():
         set_card(meta, name, value)
     if history is not None:
-        _add_history(meta, f'astroflat {method}: {history}')
+        add_history(meta, f'astroflat {method}: {history}')
 
 
 def _extra_cards(add_keyword: Any, method: str) -> dict:
@@ -131,8 +131,18 @@ def set_card(meta: MutableMapping, name: str, value: Any) -> None:
     meta[name] = value
 
 
-def _add_history(meta: MutableMapping, line: str) -> None:
-    """Append a line of HISTORY; a FITS header allows printable ASCII only."""
+def add_history(meta: MutableMapping, line: str) -> None:
+    """
+    Append a line of HISTORY; a FITS header allows printable ASCII only.
+
+    Parameters
+    ----------
+    meta : `~astropy.io.fits.Header` or dict
+        The metadata to write to.
+
+    line : str
+        The line.
+    """
     line = line.encode('ascii', 'replace').decode().replace('\n', ' ')
     if hasattr(meta, 'add_history'):
         meta.add_history(line)

@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from astroflat.cli import _common as common
+from astroflat.cli._adviser import add_adviser, advisers, dry_run
 
 __all__ = ['add_arguments', 'run']
 
@@ -42,9 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--mask', metavar='FILE', help='take this mask as the dust')
     group.add_argument(
         '--inpaint',
-        choices=('gp', 'polynomial', 'biharmonic'),
+        choices=('gp', 'polynomial', 'biharmonic', 'gemini'),
         help='how holes are filled; default gp',
     )
+    group.add_argument(
+        '--detector',
+        choices=('classical', 'gemini'),
+        help='what looks for the dust; default classical. gemini sends a copy of the '
+        'image to Google',
+    )
+    add_adviser(parser)
     output = parser.add_argument_group('output')
     output.add_argument(
         '--scale',
@@ -77,9 +85,7 @@ def run(args: argparse.Namespace) -> int:
     status : int
         0, or 3 if the report rejects the flat.
     """
-    from astroflat import dust_flat
     from astroflat._files import check_output
-    from astroflat.io import write_flat
 
     figure = common.wants_figure(args.figure)
     outputs = [args.output]
@@ -87,16 +93,33 @@ def run(args: argparse.Namespace) -> int:
     outputs += [common.beside(args.output, '.png')] if figure else []
     for path in outputs:
         check_output(path, overwrite=args.overwrite)
-    solution = dust_flat(
+    if args.dry_run:
+        return dry_run(args, _options(args), lambda options: _solve(args, options))
+    solution = _solve(args, _options(args))
+    _write(args, solution, figure=figure)
+    return 3 if solution.report.verdict == 'reject' else 0
+
+
+def _solve(args: argparse.Namespace, options: Any) -> Any:
+    """Make the flat."""
+    from astroflat import dust_flat
+
+    return dust_flat(
         common.one_or_many(args.source),
         bias=args.bias,
         dark=args.dark,
         mask=None if args.mask is None else _read_mask(args.mask),
-        options=_options(args),
+        options=options,
         stage_dir=args.stages,
         n_threads=args.threads,
         progress_bar=not args.quiet,
     )
+
+
+def _write(args: argparse.Namespace, solution: Any, *, figure: bool) -> None:
+    """Write the flat and what belongs to it."""
+    from astroflat.io import write_flat
+
     options = {} if args.scale is None else {'dtype': 'uint16', 'scale': args.scale}
     written = write_flat(solution, args.output, overwrite=args.overwrite, **options)
     if not args.no_report:
@@ -104,10 +127,19 @@ def run(args: argparse.Namespace) -> int:
         solution.report.write(path, overwrite=args.overwrite)
     if figure:
         _draw(solution, common.beside(args.output, '.png'), args.overwrite)
+    if args.stages is not None:
+        _write_advice(solution, args.stages)
     common.say(str(solution.report), quiet=args.quiet)
     if written.n_clipped:
         common.say(f'  clipped above 1: {written.n_clipped} pixels', quiet=args.quiet)
-    return 3 if solution.report.verdict == 'reject' else 0
+
+
+def _write_advice(solution: Any, folder: str) -> None:
+    """Write what an adviser returned beside the other stages."""
+    for role, stages in solution.stages.get('advice', {}).items():
+        from astroflat.genai import write_advice
+
+        write_advice(stages, folder, name=f'gemini_{role}')
 
 
 def _options(args: argparse.Namespace) -> Any:
@@ -124,6 +156,7 @@ def _options(args: argparse.Namespace) -> Any:
         settings['margin'] = args.margin
     if args.inpaint is not None:
         settings['inpainter'] = args.inpaint
+    settings.update(advisers(args, detection))
     return DustFlatOptions(**settings)
 
 

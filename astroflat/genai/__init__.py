@@ -13,6 +13,7 @@ from astroflat.genai._cache import clear_cache
 from astroflat.genai._limits import AdviserLimits
 from astroflat.genai._prompts import DETECT_PROMPT, INPAINT_PROMPT
 from astroflat.genai._request import GeminiRequest
+from astroflat.genai._write import write_advice
 from astroflat.genai.detector import GeminiDetection, GeminiDetector
 from astroflat.genai.errors import (
     GeminiBlockedError,
@@ -52,4 +53,5 @@ __all__ = [
     'GeminiTimeoutError',
     'INPAINT_PROMPT',
     'clear_cache',
+    'write_advice',
 ]

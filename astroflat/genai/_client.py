@@ -12,11 +12,11 @@ through its frames.
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from astroflat.genai import errors
 from astroflat.genai._answer import read_answer
@@ -34,6 +34,9 @@ __all__ = ['SERVICE', 'Draft', 'Patience', 'draft', 'send']
 SERVICE = 'https://generativelanguage.googleapis.com'
 _RETRIED = [408, 429, 500, 502, 503, 504]
 _LARGEST_ANSWER = 64 * 2**20
+_SAFE_ADDRESS = re.compile(
+    r'(https://[^\s/@?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)(/[^\s?#]*)?'
+)
 _SECRET_HEADERS = {'x-goog-api-key', 'authorization'}
 
 
@@ -271,9 +274,7 @@ def _check_address(base_url: str | None) -> None:
     """Raise if the key would travel without encryption."""
     if base_url is None:
         return
-    parts = urlsplit(base_url)
-    loopback = parts.hostname in {'localhost', '127.0.0.1', '::1'}
-    if not (parts.scheme == 'https' or (parts.scheme == 'http' and loopback)):
+    if not _SAFE_ADDRESS.fullmatch(base_url):
         msg = (
             f'base_url must be https, or http on this machine, not '
             f'{clean_text(base_url)!r}: the key would be readable on the way'

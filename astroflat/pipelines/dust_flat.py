@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import copy
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class DustFlatOptions:
         ``sigma_clip``, ``mem_limit`` ...
 
     detector : str or object, optional
-        As in `astroflat.detect_dust`.
+        As in `astroflat.detect_dust`; 'gemini' stands for an
+        `astroflat.genai.GeminiDetector` with its defaults.
 
     detection : dict, optional
         Further arguments of `astroflat.detect_dust`: ``sensitivity``,
@@ -72,7 +74,8 @@ class DustFlatOptions:
         The softness of its edge, as ``sigma`` of `astroflat.feather_mask`.
 
     inpainter : str or object, optional
-        As ``method`` of `astroflat.inpaint`.
+        As ``method`` of `astroflat.inpaint`; 'gemini' stands for an
+        `astroflat.genai.GeminiInpainter` with its defaults.
 
     match : {'quantile', 'linear', 'local'} or None, optional
         Match the filled image to the observed one with
@@ -148,7 +151,8 @@ def dust_flat(
     -------
     solution : FlatSolution
         ``flat`` is exactly 1 off the dust; ``report`` has the verdict;
-        ``stages`` has ``median``, ``detection``, ``weight`` and ``clean``.
+        ``stages`` has ``median``, ``detection``, ``weight`` and ``clean``,
+        and ``advice`` with what an adviser returned.
 
     Raises
     ------
@@ -178,7 +182,7 @@ def dust_flat(
     >>> bool(solution.flat.data[10, 10] == 1)
     True
     """
-    options = options or DustFlatOptions()
+    options = _with_advisers(options or DustFlatOptions())
     store = StageStore(stage_dir, fingerprint([source, bias, dark]))
     threads = {'n_threads': n_threads, 'progress_bar': progress_bar}
     opened, color = _open(source)
@@ -195,8 +199,9 @@ def dust_flat(
     fill = _filler(options)
     clean = store.run(
         'clean',
-        _fill_settings(options),
-        lambda: _fill(frame, planes, weight, fill, options),
+        # The mask may be the user's, or the answer of somebody else.
+        (*_fill_settings(options), fingerprint(weight)),
+        lambda: _fill(frame, planes, weight, fill, options, add_keyword),
     )
     flat = _synthesize(frame, clean, weight, color)
     report = _report(planes, sigma, weight, flat, detection, fill, observed)
@@ -208,6 +213,7 @@ def dust_flat(
         AFNDUST=(len(detection.catalogue), 'dust objects'),
         AFTOUCH=(report.numbers['touched_percent'], '[%] of the pixels not 1'),
     )
+    advice = _advice(flat, clean, detection, options, add_keyword)
     stages = {
         'median': observed,
         'detection': detection,
@@ -215,8 +221,47 @@ def dust_flat(
         'clean': clean,
         'reused': list(store.reused),
         'options': asdict(options),
+        **advice,
     }
     return FlatSolution(flat, report=report, stages=stages, method='dust')
+
+
+def _with_advisers(options: DustFlatOptions) -> DustFlatOptions:
+    """Put objects in the place of the name 'gemini'."""
+    changes = {}
+    if options.detector == 'gemini':
+        from astroflat.genai import GeminiDetector
+
+        changes['detector'] = GeminiDetector(offline=options.detection)
+    if options.inpainter == 'gemini':
+        from astroflat.genai import GeminiInpainter
+
+        changes['inpainter'] = GeminiInpainter()
+    return replace(options, **changes) if changes else options
+
+
+def _advice(
+    flat: CCDData,
+    clean: CCDData,
+    detection: DustDetection,
+    options: DustFlatOptions,
+    add_keyword: Any,
+) -> dict[str, Any]:
+    """Write to the flat who advised, and return what the advisers returned."""
+    advisers = {'detector': options.detector, 'inpainter': options.inpainter}
+    stages = {
+        name: list(adviser.stages)
+        for name, adviser in advisers.items()
+        if hasattr(adviser, 'stages')
+    }
+    if not stages:
+        return {}
+    from astroflat.genai._cards import copy_advice, note_advice
+
+    found = getattr(detection, 'provenance', None)
+    note_advice(flat.meta, 'D', [found] if found else [], add_keyword=add_keyword)
+    copy_advice(clean.meta, flat.meta)
+    return {'advice': stages}
 
 
 def _open(source: Any) -> tuple[Any, str]:
@@ -327,11 +372,13 @@ def _fill(
     weight: np.ndarray,
     fill: Any,
     options: DustFlatOptions,
+    add_keyword: Any,
 ) -> CCDData:
     """Fill every plane where the weight is not zero."""
     from astroflat.dust import match_histogram
 
     holes = weight > 0
+    before = len(getattr(options.inpainter, 'provenance', ()))
     filled, sigmas = [], []
     for plane in planes:
         clean, sigma = fill(plane, holes)
@@ -347,7 +394,21 @@ def _fill(
         data.astype(np.float32),
         mask=~np.isfinite(data) if not np.isfinite(data).all() else None,
         variance=(sigma**2).astype(np.float32),
+        meta=_fill_meta(frame, options, before, add_keyword),
     )
+
+
+def _fill_meta(
+    frame: Frame, options: DustFlatOptions, before: int, add_keyword: Any
+) -> Any:
+    """Return the metadata of the fill: those of the image, and who advised."""
+    meta = copy.deepcopy(frame.meta)
+    answers = getattr(options.inpainter, 'provenance', None)
+    if answers:
+        from astroflat.genai._cards import note_advice
+
+        note_advice(meta, 'I', answers[before:], add_keyword=add_keyword)
+    return meta
 
 
 def _synthesize(
