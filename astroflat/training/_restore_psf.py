@@ -47,8 +47,7 @@ class KernelPool:
     """
 
     def __init__(self, size: int, device: str, *, seed: int = 0) -> None:
-        # On the processor: not every GPU build of torch has Bessel functions.
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(device=device).manual_seed(seed)
         kernels, widths, kinds = [], [], []
         found = 0
         while found < size:
@@ -59,9 +58,9 @@ class KernelPool:
             widths.append(width[keep])
             kinds.append(kind[keep])
             found += int(keep.sum())
-        self.kernels = torch.cat(kernels)[:size].to(device)
-        self.widths = torch.cat(widths)[:size].to(device)
-        self.kinds = torch.cat(kinds)[:size].to(device)
+        self.kernels = torch.cat(kernels)[:size]
+        self.widths = torch.cat(widths)[:size]
+        self.kinds = torch.cat(kinds)[:size]
 
     def draw(
         self, count: int, generator: torch.Generator
@@ -234,19 +233,18 @@ def _trail(n: int, kind: torch.Tensor, g: torch.Generator) -> torch.Tensor:
 
 def _disc(n: int, kind: torch.Tensor, g: torch.Generator) -> torch.Tensor:
     """Transform of a disc with a hole, for the kind 3."""
-    v, u = _frequencies(g.device)
-    q = 2.0 * math.pi * torch.sqrt(u**2 + v**2)
     radius = _uniform(n, 0.8, 3.2, g)
     hole = _uniform(n, 0.0, 1.0, g)
-    hole = torch.where(hole < 0.5, torch.zeros_like(hole), 0.8 * (hole - 0.25))
-    ring = (_airy(q * radius) - hole**2 * _airy(q * radius * hole)) / (1.0 - hole**2)
+    hole = torch.where(hole < 0.5, -torch.ones_like(hole), 0.8 * (hole - 0.25))
+    rows, columns = _grid(SIZE, g.device)
+    ring = 0.0
+    for dy in (-1 / 3, 0.0, 1 / 3):
+        for dx in (-1 / 3, 0.0, 1 / 3):
+            r = torch.sqrt((rows + dy) ** 2 + (columns + dx) ** 2)
+            inside = torch.sigmoid(12.0 * (radius - r))
+            ring = ring + inside * torch.sigmoid(12.0 * (r - hole * radius))
+    ring = torch.fft.rfft2(ring / ring.sum((1, 2), keepdim=True))
     return torch.where((kind == 3)[:, None, None], ring, torch.ones_like(ring))
-
-
-def _airy(x: torch.Tensor) -> torch.Tensor:
-    """Transform of a disc of radius 1, 1 in the middle."""
-    safe = x.clamp(min=1e-4)
-    return 2.0 * torch.special.bessel_j1(safe) / safe
 
 
 def _aberrated(n: int, g: torch.Generator) -> torch.Tensor:

@@ -214,14 +214,14 @@ class _Source:
             capacity=32,
             n_workers=0,
             seed=987_654,
+            device=device,
         )
         pool.wait(['light'], 32)
         maker = SquareMaker(
             pool, KernelPool(128, 'cpu', seed=987_654), batch, self.size
         )
-        generator = torch.Generator().manual_seed(7)
-        made = [maker(generator) for _ in range(n)]
-        return [{k: v.to(device) for k, v in one.items()} for one in made]
+        generator = torch.Generator(device=device).manual_seed(7)
+        return [maker(generator) for _ in range(n)]
 
 
 def compare(
