@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,6 +62,12 @@ class SmoothMap:
 
     counts : ndarray or None
         Stars in the cells, ``(ny, nx)``.
+
+    prediction : float
+        Mean square error with which stars are predicted from the others.
+
+    floor, ceiling : float
+        What the first quantity is held between.
     """
 
     shape: tuple[int, int]
@@ -72,14 +78,26 @@ class SmoothMap:
     limits: tuple[float, float, float, float]
     grid: np.ndarray | None = None
     counts: np.ndarray | None = None
+    prediction: float = 0.0
+    floor: float = -np.inf
+    ceiling: float = np.inf
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the quantities at some places, with the quantity first."""
         values = self._terms(x, y) @ self.coefficients
         result = np.moveaxis(values, -1, 0)
-        if self.grid is None:
-            return result
-        return result + np.stack([self._in_cells(plane, x, y) for plane in self.grid])
+        if self.grid is not None:
+            cells = [self._in_cells(plane, x, y) for plane in self.grid]
+            result = result + np.stack(cells)
+        # Where there are few stars, a polynomial may leave what was measured.
+        factor = np.clip(result[0], self.floor, self.ceiling) / result[0]
+        return np.where(factor > 0, result * factor, self._nothing(result))
+
+    def _nothing(self, result: np.ndarray) -> np.ndarray:
+        """Return the smallest value of the first quantity, and 0 for the others."""
+        held = np.zeros_like(result)
+        held[0] = self.floor
+        return held
 
     def error(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the standard deviations of the quantities, quantity first."""
@@ -152,7 +170,7 @@ def fit_map(
         The stars that are not outliers.
     """
     terms = _powers(x, y, shape, degree=degree)
-    used = np.ones(len(x), dtype=bool)
+    used = _in_bulk(values)
     for _ in range(8):
         coefficients, covariance = _solve(terms[used], values[used], weights[used])
         left = values - terms @ coefficients
@@ -169,6 +187,9 @@ def fit_map(
         covariance,
         _scatter(left[used], weights[used], terms.shape[1]),
         (x[used].min(), x[used].max(), y[used].min(), y[used].max()),
+        prediction=_press(terms[used], left[used], weights[used], covariance),
+        floor=0.8 * values[used, 0].min(),
+        ceiling=1.25 * values[used, 0].max(),
     )
     if grid is None:
         return smooth, used
@@ -185,6 +206,24 @@ def _powers(
     u, v = np.broadcast_arrays(u, v)
     pairs = [(i, n - i) for n in range(degree + 1) for i in range(n + 1)]
     return np.stack([u**i * v**j for i, j in pairs], axis=-1)
+
+
+def _in_bulk(values: np.ndarray) -> np.ndarray:
+    """Tell which stars are not far from all others, whatever their place."""
+    first = values[:, 0]
+    middle = np.median(first)
+    spread = 1.4826 * np.median(np.abs(first - middle)) + 0.05 * abs(middle)
+    return np.abs(first - middle) <= 6 * spread
+
+
+def _press(
+    terms: np.ndarray, left: np.ndarray, weights: np.ndarray, covariance: np.ndarray
+) -> float:
+    """Return how far off each star is predicted by a fit without it."""
+    relative = weights / weights.mean()
+    leverage = relative * np.einsum('ni,ij,nj->n', terms, covariance, terms)
+    off = left / np.maximum(1 - leverage, 1e-3)[:, None]
+    return float((relative[:, None] * off**2).sum() / relative.sum())
 
 
 def _solve(
@@ -218,13 +257,4 @@ def _with_cells(
     np.add.at(counts, (rows, columns), 1)
     for plane, column in zip(sums, left.T, strict=True):
         np.add.at(plane, (rows, columns), column)
-    return SmoothMap(
-        smooth.shape,
-        smooth.degree,
-        smooth.coefficients,
-        smooth.covariance,
-        smooth.scatter,
-        smooth.limits,
-        sums / (counts + _SHRINK),
-        counts,
-    )
+    return replace(smooth, grid=sums / (counts + _SHRINK), counts=counts)

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['Candidate', 'Choice', 'choose_stars', 'guess_width', 'saturation_of']
+__all__ = ['Candidate', 'Choice', 'choose_stars', 'saturation_of']
 
 # What a stamp reaches, and where a neighbour spoils it, in widths.
 _REACH, _TOO_CLOSE, _HIDE = 2.5, 2.4, 1.3
 # A neighbour fainter than this part of the height does little.
 _FAINT = 0.1
-_GUESS_SIDE = 1536
+# Neighbours are looked for down to this signal-to-noise ratio.
+_SEEN = 8.0
+# Noise of the difference of two Gaussians, the second three times as wide.
+_DIFFERENCE = math.sqrt(1 + 1 / 9 - 4 / 10)
 
 
 @dataclass(frozen=True)
@@ -89,42 +92,14 @@ def saturation_of(meta: Any) -> float | None:
     return None
 
 
-def guess_width(image: np.ndarray, bad: np.ndarray) -> float:
-    """
-    Guess how wide the stars are, from the middle of the image first.
-
-    Parameters
-    ----------
-    image : ndarray
-        The image.
-
-    bad : ndarray of bool
-        Pixels to ignore; stars with any of them do not count.
-
-    Returns
-    -------
-    fwhm : float
-        In pixels; 3 if nothing is found.
-    """
-    from astroflat.quality import measure_fwhm
-
-    starts = [max(0, (n - _GUESS_SIDE) // 2) for n in image.shape]
-    cut = tuple(slice(start, start + _GUESS_SIDE) for start in starts)
-    parts = [cut] if image[cut].shape == image.shape else [cut, (slice(None),) * 2]
-    for part in parts:
-        width = measure_fwhm(image[part], mask=bad[part])
-        if math.isfinite(width):
-            return width
-    return 3.0
-
-
 def choose_stars(
     image: np.ndarray,
     bad: np.ndarray,
     *,
     full: np.ndarray,
     fwhm: float,
-    nsigma: float,
+    min_snr: float,
+    noise: float,
 ) -> Choice:
     """
     Find stars and leave out those that cannot be measured.
@@ -143,8 +118,11 @@ def choose_stars(
     fwhm : float
         Width of a star.
 
-    nsigma : float
-        Height of a star over the noise of the sky, at least.
+    min_snr : float
+        Signal-to-noise ratio of a star, at least.
+
+    noise : float
+        Noise of the sky.
 
     Returns
     -------
@@ -153,19 +131,13 @@ def choose_stars(
     """
     from scipy.spatial import KDTree
 
-    from astroflat.quality import DetectionSettings, find_sources
-
-    settings = DetectionSettings(fwhm=fwhm, nsigma=5, border=2)
-    sources = find_sources(image, settings=settings, mask=bad)
     choice = Choice()
-    if not len(sources):
+    places, heights = _peaks(image, bad, fwhm=fwhm, least=min(_SEEN, min_snr) * noise)
+    if not len(places):
         return choice
-    places = np.stack([sources['x'], sources['y']], axis=1).astype(np.float64)
-    heights = np.asarray(sources['strength'], dtype=np.float64)
-    least = nsigma / 5 * float(sources.meta['threshold'])
     around = KDTree(places).query_ball_point(places, (_REACH + _HIDE) * fwhm)
     for index in np.argsort(-heights, kind='stable'):
-        if heights[index] < least:
+        if heights[index] < min_snr * noise:
             break
         others = [i for i in around[index] if i != index]
         near = [i for i in others if heights[i] > _FAINT * heights[index]]
@@ -180,6 +152,31 @@ def choose_stars(
         else:
             choice.stars.append(star)
     return choice
+
+
+def _peaks(
+    image: np.ndarray, bad: np.ndarray, *, fwhm: float, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find peaks in the filtered image: places (x, y) and heights."""
+    import warnings
+
+    from photutils.detection import find_peaks
+    from scipy.ndimage import gaussian_filter
+
+    sigma = fwhm / (2 * math.sqrt(2 * math.log(2)))
+    # Two Gaussians take nebulae away. The scale keeps the noise of the sky.
+    smooth = gaussian_filter(image, sigma) - gaussian_filter(image, 3 * sigma)
+    smooth *= 2 * math.sqrt(math.pi) * sigma / _DIFFERENCE
+    box = max(3, 2 * round(fwhm / 2) + 1)
+    least = max(least, 1e-6 * float(smooth.max()))
+    with warnings.catch_warnings():
+        # photutils warns if it finds nothing, which is a result here.
+        warnings.simplefilter('ignore')
+        found = find_peaks(smooth, least, box_size=box, mask=bad)
+    if found is None:
+        return np.zeros((0, 2)), np.zeros(0)
+    places = np.stack([found['x_peak'], found['y_peak']], axis=1).astype(np.float64)
+    return places, np.asarray(found['peak_value'], dtype=np.float64)
 
 
 def _cut(

@@ -349,8 +349,8 @@ def measure_field(
 
     degree : int, optional
         Degree of the polynomials in the place, 0 (the same everywhere) to 4. By
-        default 2, or less if there are too few stars for it: at least twice as
-        many as coefficients, and never less than three.
+        default the one, up to 2, that predicts each star best from all others.
+        It needs twice as many stars as coefficients, and at least three.
 
     grid : tuple of int, optional
         Cells along y and x that follow what is left. By default none.
@@ -398,27 +398,28 @@ def measure_field(
     if shape is None or len(shape) != 2:
         msg = 'shape must be given: the table does not say how large the image is'
         raise ValueError(msg)
-    degree = _degree(source, degree)
+    degrees = _degrees(source, degree)
     stars = source.copy()
-    smooth, stars['used'] = _fit(stars, (int(shape[0]), int(shape[1])), degree, grid)
+    smooth, stars['used'] = _fit(stars, (int(shape[0]), int(shape[1])), degrees, grid)
     return PSFField(smooth, stars, beta=float(source.meta.get('beta', 3.0)))
 
 
-def _degree(stars: Table, degree: int | None) -> int:
-    """Return the degree that the stars allow, or the one that is wanted."""
+def _degrees(stars: Table, degree: int | None) -> list[int]:
+    """Return the degrees that the stars allow, or the one that is wanted."""
     if degree is not None and (not 0 <= degree <= 4 or int(degree) != degree):
         msg = f'degree must be a whole number from 0 to 4, not {degree!r}'
         raise ValueError(msg)
-    for choice in _DEGREES if degree is None else (int(degree),):
-        needed = max(3, 2 * n_terms(choice))
-        if len(stars) >= needed:
-            return choice
+    wanted = _DEGREES if degree is None else (int(degree),)
+    needed = [max(3, 2 * n_terms(choice)) for choice in wanted]
+    allowed = [d for d, n in zip(wanted, needed, strict=True) if len(stars) >= n]
+    if allowed:
+        return allowed
     refused = stars.meta.get('refused') or {}
     why = ', '.join(f'{n} {reason}' for reason, n in refused.items())
     msg = (
-        f'{len(stars)} usable stars, but {needed} are needed'
-        f'{" (left out: " + why + ")" if why else ""}; give fwhm= or psf= instead, '
-        'lower nsigma, or take a smaller degree'
+        f'{len(stars)} usable stars, but {min(needed)} are needed'
+        f' (left out: {why or "nothing reaches the signal-to-noise ratio"}); give the '
+        'width or a kernel instead, lower min_snr, or take a smaller degree'
     )
     raise TooFewStarsError(msg)
 
@@ -426,10 +427,10 @@ def _degree(stars: Table, degree: int | None) -> int:
 def _fit(
     stars: Table,
     shape: tuple[int, int],
-    degree: int,
+    degrees: list[int],
     grid: tuple[int, int] | None,
 ) -> tuple[SmoothMap, np.ndarray]:
-    """Fit the matrices of the widths."""
+    """Fit the matrices of the widths; of several degrees the best one is taken."""
     if grid is not None and (len(grid) != 2 or min(grid) < 1):
         msg = f'grid must be two positive numbers of cells, not {grid!r}'
         raise ValueError(msg)
@@ -441,4 +442,8 @@ def _fit(
     values = np.stack([(xx + yy) / 2, (xx - yy) / 2, xy], axis=1)
     relative = np.where(np.isfinite(error), error / fwhm, math.inf)
     weights = 1 / (_FLOOR**2 + relative**2) + 1e-9
-    return fit_map(x, y, values, weights=weights, shape=shape, degree=degree, grid=grid)
+    fits = [
+        fit_map(x, y, values, weights=weights, shape=shape, degree=degree, grid=grid)
+        for degree in degrees
+    ]
+    return min(fits, key=lambda fit: fit[0].prediction)

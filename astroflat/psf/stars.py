@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from astroflat.psf._star_fit import StarFit, fit_star
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from astroflat.psf._star_choice import Candidate
+    from astroflat.psf._star_choice import Candidate, Choice
 
 __all__ = ['measure_kernel', 'measure_stars']
 
 # So many of the brightest stars decide the exponent of all.
-_FOR_BETA = 40
+_FOR_BETA, _FOR_GUESS = 40, 20
+_GUESSES = (1.8, 3.5, 7.0, 14.0)
+_GUESS_SIDE = 1024
 _BETAS = (1.5, 10.0)
 # A fit this much off its star is not one of a star.
 _MAX_MISFIT = 0.12
@@ -42,7 +45,7 @@ def measure_stars(
     *,
     fwhm: float | None = None,
     beta: float | None = None,
-    nsigma: float = 20.0,
+    min_snr: float = 30.0,
     saturation: float | None = None,
     mask: Any = None,
     n_stars: int = 500,
@@ -62,9 +65,8 @@ def measure_stars(
     beta : float, optional
         Exponent of the Moffat profile; by default that of the brightest stars.
 
-    nsigma : float, optional
-        Only stars that are found at a threshold of so many times the noise of
-        the sky.
+    min_snr : float, optional
+        Only stars whose signal-to-noise ratio against the sky is at least this.
 
     saturation : float, optional
         Stars with a pixel from here on are left out. By default ``SATURATE`` of
@@ -116,27 +118,18 @@ def measure_stars(
     >>> len(stars), round(float(np.median(stars['fwhm'])), 1)
     (3, 4.0)
     """
-    from astroflat.psf._star_choice import choose_stars, guess_width
-
-    for name, value in (('fwhm', fwhm), ('nsigma', nsigma), ('n_stars', n_stars)):
+    for name, value in (('fwhm', fwhm), ('min_snr', min_snr), ('n_stars', n_stars)):
         if value is not None and not value > 0:
             msg = f'{name} must be positive, not {value!r}'
             raise ValueError(msg)
-    data, bad, full = _planes(image, mask, saturation)
-    data, noise = _without_background(data, bad, fwhm)
-    width = fwhm or guess_width(data, bad | full)
-    for _ in range(2):
-        choice = choose_stars(data, bad, full=full, fwhm=width, nsigma=nsigma)
-        fits, exponent = _fit_all(choice.stars[:n_stars], width, beta)
-        widths = [fit.fwhm for _, fit in fits]
-        # A guess far off spoils the choice: once more with what was found.
-        if fwhm or not widths or 0.7 < np.median(widths) / width < 1.4:
-            break
-        width = float(np.median(widths))
+    sky = _Sky.of(image, mask, saturation, fwhm)
+    width = fwhm or _guess_width(sky, min_snr)
+    choice = sky.choose(width, min_snr)
+    fits, exponent = _fit_all(choice.stars[:n_stars], width, beta)
     choice.refused['not like a star'] = min(n_stars, len(choice.stars)) - len(fits)
     refused = {reason: n for reason, n in sorted(choice.refused.items()) if n}
-    meta = {'beta': exponent, 'shape': list(data.shape), 'noise': noise}
-    return _table(fits, noise, {**meta, 'refused': refused})
+    meta = {'beta': exponent, 'shape': list(sky.data.shape), 'noise': sky.noise}
+    return _table(fits, sky.noise, {**meta, 'refused': refused})
 
 
 def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
@@ -208,14 +201,71 @@ def _planes(
     return data, bad, full
 
 
-def _without_background(
-    data: np.ndarray, bad: np.ndarray, fwhm: float | None
-) -> tuple[np.ndarray, float]:
-    """Return the image above its background, and the noise of the sky."""
-    from astroflat.quality._background import subtract_background
+@dataclass(frozen=True)
+class _Sky:
+    """
+    An image above its background.
 
-    box = max(64, math.ceil(8 * (fwhm or 0)))
-    return subtract_background(data, bad, box=box)
+    Parameters
+    ----------
+    data : ndarray
+        Pixels.
+    bad, full : ndarray of bool
+        Which are bad, and which are saturated.
+    noise : float
+        Noise of the sky.
+    """
+
+    data: np.ndarray
+    bad: np.ndarray
+    full: np.ndarray
+    noise: float
+
+    @classmethod
+    def of(
+        cls, image: Any, mask: Any, saturation: float | None, fwhm: float | None
+    ) -> _Sky:
+        """Take an image apart and subtract its background."""
+        from astroflat.quality._background import subtract_background
+
+        data, bad, full = _planes(image, mask, saturation)
+        box = max(64, math.ceil(8 * (fwhm or 0)))
+        data, noise = subtract_background(data, bad, box=box)
+        return cls(data, bad, full, noise)
+
+    def middle(self, side: int) -> _Sky:
+        """Return a square from the middle."""
+        starts = [max(0, (n - side) // 2) for n in self.data.shape]
+        cut = tuple(slice(start, start + side) for start in starts)
+        return _Sky(self.data[cut], self.bad[cut], self.full[cut], self.noise)
+
+    def choose(self, width: float, min_snr: float) -> Choice:
+        """Choose the stars to fit."""
+        from astroflat.psf._star_choice import choose_stars
+
+        return choose_stars(
+            self.data,
+            self.bad,
+            full=self.full,
+            fwhm=width,
+            min_snr=min_snr,
+            noise=self.noise,
+        )
+
+
+def _guess_width(sky: _Sky, min_snr: float) -> float:
+    """Guess how wide the stars are: the width at which most agree with the guess."""
+    best, most = 3.0, 0
+    for part in (sky.middle(_GUESS_SIDE), sky):
+        for guess in _GUESSES:
+            stars = part.choose(guess, min_snr).stars[:_FOR_GUESS]
+            fits = _fits(stars, guess, 3.0)
+            widths = [fit.fwhm for _, fit in fits if 0.6 < fit.fwhm / guess < 1.7]
+            if len(widths) > most:
+                best, most = float(np.median(widths)), len(widths)
+        if most >= 5 or part.data.shape == sky.data.shape:
+            break
+    return best
 
 
 def _fit_all(
