@@ -11,7 +11,7 @@ from astroflat.training._noise import log_uniform
 __all__ = ['add_defects', 'add_spikes', 'soften', 'uneven']
 
 # Parts of the squares that have each defect.
-_ROWS, _COLUMNS, _GLITCHES, _UNEVEN, _SHARED = 0.3, 0.2, 0.25, 0.3, 0.15
+_ROWS, _COLUMNS, _GLITCHES, _UNEVEN, _SHARED = 0.3, 0.2, 0.3, 0.3, 0.15
 # Neighbours that a wide point spread reaches, in pixels.
 _REACH = 24
 
@@ -185,7 +185,7 @@ def _glitches(
     often = _some(log_uniform(n, 3e-4, 0.04, **draw), _GLITCHES * amount, generator)
     size = log_uniform(n, 2.0, 8.0, **draw)
     where = _uniform(like, generator) < often
-    both = _uniform(sigma, generator) < 0.25
+    both = _uniform(sigma, generator) < 0.5
     value = size * _normal(like, generator).abs()
     upwards = both & (_uniform(like, generator) < 0.5)
     # Upwards only by what noise can be: above that it may be a star.
