@@ -27,6 +27,7 @@ _COMMANDS = {
     'repair': 'bring a flat that is nearly right up to date from frames',
     'correct': 'apply a flat to frames or a video',
     'denoise': 'remove noise from frames or a video',
+    'restore': 'sharpen and denoise images, by the stars in them',
     'simulate': 'write a video or a night with known truth',
     'evaluate': 'judge flats and images by truth or on frames',
     'train': 'train a network, on simulated frames and your own',

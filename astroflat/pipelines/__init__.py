@@ -4,15 +4,18 @@
 from astroflat.pipelines.apply import ApplyReport, correct_frames
 from astroflat.pipelines.denoise import DenoiseReport, denoise_frames
 from astroflat.pipelines.dust_flat import DustFlatOptions, dust_flat
+from astroflat.pipelines.restore import RestoreReport, restore_frames
 from astroflat.pipelines.single import SingleReport, correct_singles
 
 __all__ = [
     'ApplyReport',
     'DenoiseReport',
     'DustFlatOptions',
+    'RestoreReport',
     'SingleReport',
     'correct_frames',
     'correct_singles',
     'denoise_frames',
     'dust_flat',
+    'restore_frames',
 ]
