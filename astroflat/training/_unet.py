@@ -170,8 +170,9 @@ class DenoiseNet(nn.Module):
         gate = 1.0 / (1.0 + (v.float() / self.reach) ** 4)
         raw = self.tail(x).float()
         noise = gate * self.largest * torch.tanh(raw / self.largest)
-        # Where nothing is changed all of the noise is left.
-        error = torch.sqrt(gate * self.error(x) ** 2 + 1.0 - gate)
+        # Where nothing is changed all of the noise is left. The root of nothing has
+        # an endless slope, so nothing is learned through it.
+        error = torch.sqrt(gate * self.error(x).detach() ** 2 + 1.0 - gate)
         return torch.cat((noise, error), dim=1)
 
     def error(self, features: torch.Tensor) -> torch.Tensor:

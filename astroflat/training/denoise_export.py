@@ -12,6 +12,9 @@ __all__ = ['HALO', 'export_denoiser', 'load_network', 'start_network']
 #: default; measured by changing single pixels.
 HALO = 88
 
+# Memory of the network for each pixel of a tile with its halo, measured.
+_BYTES_PER_PIXEL = 540
+
 
 def load_network(weights: Path | str) -> tuple[Any, dict[str, Any]]:
     """
@@ -95,6 +98,9 @@ def export_denoiser(
     """
     Write a trained denoiser as an ONNX file with its card, and check it.
 
+    Kernels are rounded to half precision and kept like that; all arithmetic
+    stays in float32.
+
     Parameters
     ----------
     weights : path-like
@@ -111,17 +117,37 @@ def export_denoiser(
     float
         Largest difference between the network and the file.
     """
-    import datetime as dt
-
     import torch
+
+    from astroflat.training.export import check_parity, export_onnx
+    from astroflat.training.flat_export import round_weights
+
+    model, facts = load_network(weights)
+    round_weights(model)
+    path = Path(path)
+    export_onnx(model, path, [torch.randn(2, 1, 64, 72)])
+    _shrink(path, _card(model, facts, name, version, metrics))
+    return max(
+        check_parity(model, path, [10.0 * torch.randn(1, 1, 104, 200)]),
+        check_parity(model, path, [torch.randn(3, 1, 8, 16)]),
+    )
+
+
+def _card(
+    model: Any,
+    facts: dict[str, Any],
+    name: str,
+    version: str,
+    metrics: dict[str, Any] | None,
+) -> Any:
+    """Say what the network is."""
+    import datetime as dt
 
     from astroflat import __version__
     from astroflat.neural.cards import ModelCard
-    from astroflat.training.export import check_parity, export_onnx
 
-    model, facts = load_network(weights)
     validation = facts.pop('validation', {})
-    card = ModelCard(
+    return ModelCard(
         name=name,
         task='denoise',
         version=version,
@@ -132,21 +158,35 @@ def export_denoiser(
         halo=HALO,
         normalisation=_INPUT,
         units='standard deviations of the noise',
-        training=facts,
-        metrics=metrics or validation,
+        training={'data': _DATA, **facts},
+        metrics={**validation, **(metrics or {})},
         licence='BSD-3-Clause',
         code_version=__version__.split('+')[0],
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-    )
-    path = Path(path)
-    example = torch.randn(2, 1, 64, 72)
-    export_onnx(model, path, [example], card=card)
-    return max(
-        check_parity(model, path, [10.0 * torch.randn(1, 1, 104, 200)]),
-        check_parity(model, path, [torch.randn(3, 1, 8, 16)]),
+        extra={'bytes_per_pixel': _BYTES_PER_PIXEL},
     )
 
 
+def _shrink(path: Path, card: Any) -> None:
+    """Keep the kernels in half precision, and the card beside them."""
+    import onnx
+
+    from astroflat.neural.cards import embed_card
+    from astroflat.training.flat_export import store_half
+
+    proto = store_half(onnx.load(str(path)))
+    onnx.checker.check_model(proto)
+    temporary = path.with_suffix('.part')
+    temporary.write_bytes(proto.SerializeToString())
+    temporary.replace(path)
+    embed_card(path, card)
+
+
+_DATA = (
+    'simulated skies, Sun and Moon of astroflat.degradation: stars of 1.3 to 8 pixels '
+    'and blurred up to 17; noise of photons and readout, uneven pixels, rows, columns, '
+    'glitches'
+)
 _INPUT = (
     'generalised Anscombe transform of the image minus its local level (medians of '
     'blocks of 16 pixels, interpolated), in standard deviations of the noise'

@@ -5,6 +5,8 @@ Scenes, noise and network of the training of the denoiser; export.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -165,6 +167,18 @@ def test_nothing_in_nothing_out(small):
         found, error = small(bright).split(1, dim=1)
     assert float(found.abs().max()) < 1e-6
     assert float((error - 1.0).abs().max()) < 1e-6
+
+
+def test_gradient_without_doubt(small):
+    """A network that is sure to leave no error can still be trained."""
+    network = copy.deepcopy(small).train()
+    torch.nn.init.constant_(network.doubt.bias, -200.0)
+    result = network(torch.randn(1, 1, 32, 32, generator=generator()))
+    assert float(result[:, 1].detach().abs().max()) == 0.0
+    result[:, :1].square().mean().backward()
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    assert len(grads) > 5
+    assert all(bool(grad.isfinite().all()) for grad in grads)
 
 
 def test_export(small, tmp_path):
