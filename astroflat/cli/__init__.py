@@ -34,6 +34,13 @@ _COMMANDS = {
     'info': 'describe a video, a file or this installation',
 }
 
+# What arguments that errors speak of are called here.
+_OPTIONS = {
+    'overwrite=True': '--overwrite',
+    'fwhm=': '--fwhm',
+    'psf=': '--psf',
+    'protect must': '--protect must',
+}
 # What a user can do something about; anything else is a fault of ours and
 # shows its traceback.
 _EXPECTED = (OSError, ValueError, TypeError, ImportError, MemoryError)
@@ -67,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.traceback or not _expected(error):
                 raise
             # Functions speak of arguments, commands of options.
-            text = str(error).replace('overwrite=True', '--overwrite')
+            text = str(error)
+            for name, option in _OPTIONS.items():
+                text = text.replace(name, option)
             print(f'astroflat: error: {text}', file=sys.stderr)
             return 1
 

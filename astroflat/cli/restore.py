@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ['add_arguments', 'run']
 
 _PATCH = 256
-_PROTECT = ('none', 'bright', 'variance')
+_PROTECT = ('none', 'bright', 'flat')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,9 +101,14 @@ def _add_dials(parser: argparse.ArgumentParser) -> None:
         default='none',
         metavar='WHAT',
         help=(
-            'bright: keep bright stars, variance: keep what is even, none (default), '
-            'or an image of weights, 1 where the input is kept'
+            'where the image is kept: bright places, flat ones where nothing but '
+            'noise varies, none (default), or an image of weights, 1 where it is kept'
         ),
+    )
+    dials.add_argument(
+        '--residuals',
+        action='store_true',
+        help='write what the result, blurred again, does not explain, beside it',
     )
     dials.add_argument(
         '--mask', metavar='FILE', help='an image that is not 0 on bad pixels'
@@ -129,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     Returns
     -------
     status : int
-        0.
+        0, or 3 if the report of an image rejects its result.
     """
     from astroflat import Restorer
 
@@ -146,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         dtype=args.dtype,
         overwrite=args.overwrite,
-        audit=not args.no_report,
+        residuals=args.residuals,
         on_progress=None if args.quiet else _Lines(),
         **star,
         **options,
@@ -163,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
         f'{report.n_clipped} samples clipped',
         quiet=args.quiet,
     )
-    return 0
+    return 3 if any(single.verdict == 'reject' for single in report.reports) else 0
 
 
 class _Lines:
@@ -263,28 +268,26 @@ def _write_report(report: Any, restorer: Any, args: argparse.Namespace) -> None:
         'denoise': args.denoise,
         'model': f'{restorer.card.name} {restorer.card.version}',
         'device': restorer.device,
-        'frames': [single.numbers for single in report.reports],
+        'frames': {
+            path.name: single.to_dict()
+            for path, single in zip(report.paths, report.reports, strict=True)
+        },
     }
     result = QualityReport('restore', numbers)
-    for single in report.reports:
+    for path, single in zip(report.paths, report.reports, strict=True):
         for reason in single.reasons:
-            result = result.check(
-                False, single.verdict, f'{single.numbers["file"]}: {reason}'
-            )
+            result = result.check(False, single.verdict, f'{path.name}: {reason}')
     result.write(_beside(args, '.json'), overwrite=True)
 
 
 def _sentence(report: Any) -> str:
     """Say what was measured, in a line."""
-    numbers = report.numbers
-    parts = []
-    before, after = numbers.get('fwhm_before_pix'), numbers.get('fwhm_after_pix')
-    if before and after:
-        parts.append(f'FWHM {before:.2f} before, {after:.2f} pixels after')
-    if numbers.get('flux_change_percent') is not None:
-        parts.append(f'fluxes of stars {numbers["flux_change_percent"]:+.2f} %')
-    parts.append(report.verdict)
-    return '; '.join([*parts, *report.reasons])
+    texts = [
+        f'{name} {value:.3g}'
+        for name, value in report.numbers.items()
+        if isinstance(value, float)
+    ]
+    return '; '.join([report.verdict, *report.reasons, ', '.join(texts)])
 
 
 def _first(source: Any) -> Any:
@@ -317,7 +320,10 @@ def _row(name: str, before: Any, after: Any) -> tuple[str, list]:
 
 
 def _preview(
-    args: argparse.Namespace, restorer: Any, star: dict[str, Any], options: dict
+    args: argparse.Namespace,
+    restorer: Any,
+    star: dict[str, Any],
+    options: dict[str, Any],
 ) -> int:
     """Restore some patches of the first image: the one of most contrast, and others."""
     import numpy as np

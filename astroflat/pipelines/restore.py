@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Restore image files: stars measured, deconvolved, compared, and written."""
+"""Restore image files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from astroflat._files import check_output
-from astroflat._nddata import unpack
 from astroflat._progress import listen, progress
-from astroflat._report import QualityReport
 from astroflat.pipelines.apply import _image_files, _original_type
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from astroflat._report import QualityReport
     from astroflat.neural.restorer import Restorer
 
 __all__ = ['RestoreReport', 'restore_frames']
@@ -24,8 +23,17 @@ __all__ = ['RestoreReport', 'restore_frames']
 # Formats for people, which hold whole numbers only.
 _WHOLE = ('.png', '.jpg', '.jpeg')
 _IMAGES = (*_WHOLE, '.fits', '.fit', '.fts', '.tif', '.tiff', '.xisf')
-# Parts of the time of one image: read and measured, restored, compared.
-_MEASURED, _RESTORED = 0.15, 0.85
+# Parts of the time of one image that have passed when it is read, and restored.
+_READ, _RESTORED = 0.05, 0.9
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How files are written."""
+
+    dtype: str
+    overwrite: bool
+    residuals: bool
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class RestoreReport:
         Files written.
 
     reports : list of `~astroflat.quality.QualityReport`
-        Widths, fluxes and places of the stars of each image, before and after.
+        Those of the restorer, one for each image.
 
     n_clipped : int
         Samples that did not fit an integer type and were set to its limit.
@@ -61,11 +69,9 @@ def restore_frames(
     restorer: Restorer,
     *,
     output: str | os.PathLike,
-    fwhm: Any = None,
-    psf: Any = None,
     dtype: Literal['auto', 'keep', 'float32'] = 'auto',
     overwrite: bool = False,
-    audit: bool = True,
+    residuals: bool = False,
     progress_bar: bool = False,
     on_progress: Callable[[float, str], None] | None = None,
     **options: Any,
@@ -85,13 +91,6 @@ def restore_frames(
         A file, if there is one image; otherwise a folder, in which every image
         gets its own name again.
 
-    fwhm : float or `~astroflat.psf.PSFField`, optional
-        Width of the stars in pixels. By default they are measured in each image,
-        as a function of the place.
-
-    psf : array_like or `~astroflat.psf.PSFField`, optional
-        Image of a star, in place of ``fwhm``.
-
     dtype : {'auto', 'keep', 'float32'}, optional
         Type of the output: by default float32, but that of the input for PNG and
         JPEG, which hold whole numbers only.
@@ -99,8 +98,9 @@ def restore_frames(
     overwrite : bool, optional
         Whether existing files may be replaced.
 
-    audit : bool, optional
-        Whether to measure the stars again afterwards.
+    residuals : bool, optional
+        Whether to write what the restored image, blurred again, does not explain,
+        as ``NAME_residual.fits`` beside each output.
 
     progress_bar : bool, optional
         Show the progress on standard error.
@@ -109,7 +109,7 @@ def restore_frames(
         Called with the part of the work that is done, 0 to 1, and a word on it.
 
     **options
-        ``strength``, ``denoise``, ``protect`` and more, as in
+        ``fwhm``, ``psf``, ``strength``, ``denoise``, ``protect`` and more, as in
         `astroflat.Restorer.restore`.
 
     Returns
@@ -138,9 +138,13 @@ def restore_frames(
     if files is None:
         msg = 'source must be image files; videos are restored frame by frame as files'
         raise ValueError(msg)
-    targets = _targets(files, Path(output), overwrite)
-    work = _Work(restorer, fwhm, psf, audit, options)
+    settings = _Settings(dtype, overwrite, residuals)
+    targets = _targets(files, Path(output), settings)
     tell = on_progress or _silent
+
+    def work(ccd: Any) -> Any:
+        return restorer.restore(ccd, full_output=True, **options)
+
     done = []
     for index, (path, target) in enumerate(
         progress(list(targets.items()), enabled=progress_bar, description='restore')
@@ -149,7 +153,7 @@ def restore_frames(
         def part(fraction: float, text: str, start: int = index) -> None:
             tell((start + fraction) / len(targets), text)
 
-        done.append(_one(path, target, work, dtype, overwrite, part))
+        done.append(_one(path, target, work, settings, part))
     tell(1.0, 'done')
     return RestoreReport(
         list(targets.values()),
@@ -158,43 +162,11 @@ def restore_frames(
     )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is done to every image."""
-
-    restorer: Any
-    fwhm: Any
-    psf: Any
-    audit: bool
-    options: dict[str, Any]
-
-    def measure(self, ccd: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-        """Return the arguments for the star, the stars found, and numbers."""
-        from astroflat.psf import PSFField, measure_field, measure_stars
-
-        given = self.psf if self.psf is not None else self.fwhm
-        if given is None:
-            found = measure_field(ccd)
-            return {'psf': found}, _used(found), dict(found.report.numbers)
-        numbers = {}
-        if isinstance(given, PSFField):
-            numbers = dict(given.report.numbers)
-        elif self.psf is None:
-            numbers = {'fwhm_pix': float(given)}
-        stars = measure_stars(ccd) if self.audit else None
-        return {'psf': self.psf, 'fwhm': self.fwhm}, stars, numbers
-
-    def restore(self, ccd: Any, star: dict[str, Any]) -> Any:
-        """Restore one image."""
-        return self.restorer.restore(ccd, **star, **self.options)
-
-
 def _one(
     path: Path,
     target: Path,
-    work: _Work,
-    dtype: str,
-    overwrite: bool,
+    work: Callable[[Any], Any],
+    settings: _Settings,
     tell: Callable[[float, str], None],
 ) -> tuple[QualityReport, int]:
     """Restore one file."""
@@ -203,37 +175,54 @@ def _one(
 
     tell(0.0, f'{path.name}: read')
     ccd = read_ccd(path)
-    unpack(ccd, ndim=(2, 3))
-    star, stars, numbers = work.measure(ccd)
-    tell(_MEASURED, f'{path.name}: restore')
-    span = _RESTORED - _MEASURED
-
-    def tiles(count: int, total: int, _: str) -> None:
-        if total:
-            tell(_MEASURED + span * min(1.0, count / total), f'{path.name}: restore')
-
-    with listen(tiles):
-        result = work.restore(ccd, star)
-    tell(_RESTORED, f'{path.name}: compare and write')
-    report = _report(path, ccd, result, stars if work.audit else None, numbers)
-    keep = dtype == 'keep' or (dtype == 'auto' and target.suffix.lower() in _WHOLE)
+    tell(_READ, f'{path.name}: restore')
+    planes = ccd.shape[2] if ccd.data.ndim == 3 else 1
+    with listen(_Sweeps(planes, lambda part: tell(part, f'{path.name}: restore'))):
+        found = work(ccd)
+    tell(_RESTORED, f'{path.name}: write')
+    whole = target.suffix.lower() in _WHOLE
+    keep = settings.dtype == 'keep' or (settings.dtype == 'auto' and whole)
     kind = _original_type(path) if keep else 'float32'
-    written = write_image(result, target, dtype=kind, overwrite=overwrite)
-    return report, written.n_clipped
+    options = {'overwrite': settings.overwrite}
+    written = write_image(found.image, target, dtype=kind, **options)
+    if settings.residuals:
+        write_image(found.residual, residual_path(target), **options)
+    return found.report, written.n_clipped
 
 
-def _report(
-    path: Path, ccd: Any, result: Any, stars: Any, numbers: dict[str, Any]
-) -> QualityReport:
-    """Return what was measured before and after."""
-    from astroflat.pipelines._restore_audit import audit_stars, check_audit
+class _Sweeps:
+    """Turn the tiles of one plane after the other into a part of the whole."""
 
-    measured = audit_stars(ccd, result, stars)
-    report = QualityReport('restore', {'file': path.name, **numbers, **measured})
-    return check_audit(report)
+    def __init__(self, planes: int, tell: Callable[[float], None]) -> None:
+        self._planes, self._tell = planes, tell
+        self._sweep = self._last = 0
+
+    def __call__(self, count: int, total: int, _: str) -> None:
+        if count <= self._last:
+            self._sweep += 1
+        self._last = count
+        part = (self._sweep + count / max(total, count)) / self._planes
+        self._tell(_READ + (_RESTORED - _READ) * min(1.0, part))
 
 
-def _targets(files: list[Path], output: Path, overwrite: bool) -> dict[Path, Path]:
+def residual_path(path: Path) -> Path:
+    """
+    Return the name of the residual of an image.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        The restored image.
+
+    Returns
+    -------
+    path : `pathlib.Path`
+        FITS file beside it.
+    """
+    return path.with_name(f'{path.name.split(".")[0]}_residual.fits')
+
+
+def _targets(files: list[Path], output: Path, settings: _Settings) -> dict[Path, Path]:
     """Return the outputs of all inputs, all or none of the names being free."""
     single = len(files) == 1 and output.suffix and not output.is_dir()
     if not single:
@@ -249,13 +238,10 @@ def _targets(files: list[Path], output: Path, overwrite: bool) -> dict[Path, Pat
         if target.resolve() == path.resolve():
             msg = f'{path.name!r} would be replaced by its own result; choose another'
             raise FileExistsError(msg)
-        check_output(target, overwrite=overwrite)
+        check_output(target, overwrite=settings.overwrite)
+        if settings.residuals:
+            check_output(residual_path(target), overwrite=settings.overwrite)
     return targets
-
-
-def _used(found: Any) -> Any:
-    """Return the stars that a field was made of."""
-    return found.table[found.table['used']]
 
 
 def _silent(*_: Any) -> None:

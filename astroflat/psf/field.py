@@ -418,8 +418,8 @@ def _degrees(stars: Table, degree: int | None) -> list[int]:
     why = ', '.join(f'{n} {reason}' for reason, n in refused.items())
     msg = (
         f'{len(stars)} usable stars, but {min(needed)} are needed'
-        f' (left out: {why or "nothing reaches the signal-to-noise ratio"}); give the '
-        'width or a kernel instead, lower min_snr, or take a smaller degree'
+        f' (left out: {why or "nothing reaches the signal-to-noise ratio"}); lower '
+        'min_snr or take a smaller degree'
     )
     raise TooFewStarsError(msg)
 
