@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -173,11 +173,17 @@ def _attempt(
         _check_address(request.base_url)
         response = _call(request, secret.reveal(), patience)
         now = datetime.now(UTC).isoformat(timespec='seconds')
-        return read_answer(response, time=now), None
+        return _scrubbed(read_answer(response, time=now), secret), None
     except errors.GeminiError as error:
         return None, error
     except Exception as error:  # noqa: BLE001
         return None, _translate(error, secret, patience)
+
+
+def _scrubbed(answer: Answer, secret: Secret) -> Answer:
+    """Return an answer in whose words the key does not occur."""
+    words = ('text', 'thoughts', 'finish', 'blocked', 'response_id', 'model')
+    return replace(answer, **{n: secret.scrub(getattr(answer, n)) for n in words})
 
 
 def _call(

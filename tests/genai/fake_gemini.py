@@ -32,6 +32,7 @@ class FakeGemini:
 
     @property
     def url(self):
+        """Return its address."""
         return f'http://127.0.0.1:{self._server.server_address[1]}'
 
     def __enter__(self):
@@ -44,6 +45,7 @@ class FakeGemini:
         self._server.server_close()
 
     def next_reply(self):
+        """Take the next item; the last one stays."""
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
     def _handler(self):
@@ -93,12 +95,12 @@ class Raw:
         """Exist only to be told apart."""
 
     def send(self, handler):
+        """Write the answer."""
         handler.send_response(self.status)
         for name, value in self.headers.items():
             handler.send_header(name.replace('_', '-'), value)
-        length = len(self.body) * (1 if isinstance(self.body, bytes) else 0)
         if isinstance(self.body, bytes):
-            handler.send_header('Content-Length', str(length))
+            handler.send_header('Content-Length', str(len(self.body)))
         else:
             handler.send_header('Connection', 'close')
             handler.close_connection = True
