@@ -21,6 +21,8 @@ _NAMES = {
     'ModelCard': 'cards',
     'ModelError': '._exceptions',
     'ProviderFallbackWarning': '._exceptions',
+    'Restoration': 'restorer',
+    'Restorer': 'restorer',
     'Session': 'runtime',
     'apply_tiled': 'tiles',
     'available_devices': 'runtime',

@@ -138,7 +138,7 @@ class SquareMaker:
         believed, seen = _believed(kernels, width, kind, g)
         known = torch.fft.rfft2(_embed(believed, size)) * narrow
         u = _uniform(self.count, g)
-        strength = ((1.3 * u) - 0.1).clamp(0.0, 1.0)
+        strength = ((1.6 * u) - 0.1).clamp(0.0, 1.0)
         wanted = wanted_width(seen, strength)
         same = (strength == 0)[:, None, None]
         target = torch.fft.rfft2(gaussian(size, wanted / _FWHM))
@@ -287,8 +287,10 @@ def _expose(
     came, sky, readnoise = scene['came'], scene['sky'], scene['readnoise']
     stars = scene['stars']
     spikes = _spikes(came, scene['sigma'], g)
-    noisy = torch.poisson(came + sky + spikes, generator=g) - sky
-    noisy = noisy + readnoise * torch.randn(came.shape, device=g.device, generator=g)
+    light = came + sky + spikes
+    noise = torch.poisson(light, generator=g) - light
+    noise = noise + readnoise * torch.randn(came.shape, device=g.device, generator=g)
+    noisy = came + spikes + _correlated(noise, g)
     limit = stars['limit'][:, None, None]
     noisy = torch.minimum(noisy, limit)
     holes = _holes(noisy, g)
@@ -297,6 +299,8 @@ def _expose(
     level = local_level(noisy[:, None])[:, 0]
     believed = readnoise * torch.exp(0.1 * (_uniform(len(sky), g) - 0.5))[:, None, None]
     sigma = torch.sqrt((level + sky).clamp(min=0.0) + believed**2)
+    # The noise is never quite what it is believed to be.
+    sigma = sigma * torch.exp(0.2 * (_uniform(len(sky), g) - 0.5))[:, None, None]
     planes, gains = _filtered(noisy, optics)
     shot = torch.sqrt((planes[:, 1] + sky).clamp(min=0.0) + believed**2) / sigma
     scaled = (planes - level[:, None]) / sigma[:, None]
@@ -317,6 +321,17 @@ def _expose(
         'wanted': optics['wanted'],
         **{k: stars[k] for k in ('y', 'x', 'flux', 'snr')},
     }
+
+
+def _correlated(noise: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+    """Share the noise with a neighbour in a few images: they were resampled."""
+    share = 0.5 * _uniform(len(noise), g)
+    share = torch.where(_uniform(len(noise), g) < 0.12, share, torch.zeros_like(share))
+    share = share[:, None, None]
+    for axis in (1, 2):
+        mixed = noise + share * torch.roll(noise, 1, axis)
+        noise = mixed / torch.sqrt(1.0 + share**2)
+    return noise
 
 
 def _filtered(

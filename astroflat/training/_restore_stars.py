@@ -14,7 +14,7 @@ COUNT = 192
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 # Faintest peak over the noise of the sky, and the decades from there to the
 # brightest.
-_FAINTEST, _DECADES = 0.7, 4.0
+_FAINTEST, _DECADES = 0.7, 4.4
 
 
 def draw_stars(

@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ VARIANTS: dict[str, dict[str, float]] = {
     ),
 }
 
+# What the pools are made with, and the defaults of `train`.
+_POOLS = {'size': 128, 'pool': 3000, 'workers': None, 'seed': 0}
+
 
 def train(
     folder: Path | str,
@@ -56,6 +60,7 @@ def train(
     groups: int = 4,
     checks: int = 4,
     seed: int = 0,
+    source: Any = None,
     say: Any = None,
 ) -> Path:
     """
@@ -95,17 +100,21 @@ def train(
         Batches that the network is judged on.
     seed : int, optional
         Start of the random numbers.
+    source : optional
+        Pools to share with other runs.
     say : callable, optional
         Takes one line of text on the way.
 
     Returns
     -------
     Path
-        ``restore.safetensors``, the averaged weights.
+        ``restore.safetensors``, the averaged weights; they are written at each
+        validation already.
     """
     begin = time.monotonic()
     folder = Path(folder)
-    with _Source(size, pool, workers, seed) as source:
+    shared = nullcontext(source) if source else _Source(size, pool, workers, seed)
+    with shared as pools:
         # The processes are forked before torch starts any thread.
         import torch
 
@@ -122,10 +131,9 @@ def train(
         if device == 'cuda':
             torch.backends.cudnn.benchmark = True
             torch.backends.cuda.matmul.allow_tf32 = True
-        held = source.held_out(device, batch, checks)
-        maker = source.maker(device, kernels, batch)
-        validate = Validation(held, say=say)
-        _tell(say, f'{len(source.pool)} scenes after {time.monotonic() - begin:.1f} s')
+        maker = pools.maker(device, kernels, batch)
+        check = Validation(pools.held_out(device, batch, checks), say=say)
+        _tell(say, f'{len(pools.pool)} scenes after {time.monotonic() - begin:.1f} s')
         terms = {**WEIGHTS, **(weights or {})}
         settings = FitSettings(
             steps=steps,
@@ -140,8 +148,15 @@ def train(
             seed=seed,
         )
         loss = partial(restore_loss, weights=terms)
+        path = folder / 'restore.safetensors'
+
+        def validate(average: Any) -> dict[str, float]:
+            row = check(average)
+            save_weights(average, path, metadata={'network': model.settings})
+            return row
+
         result = fit(model, maker, loss, settings, folder, validate=validate)
-        drawn = sum(source.pool.made.values()) // 2
+        drawn = sum(pools.pool.made.values()) // 2
     facts = {
         'network': model.settings,
         'images': result.images,
@@ -154,7 +169,7 @@ def train(
         'loss': terms,
         'validation': result.validation,
     }
-    path = save_weights(result.average, folder / 'restore.safetensors', metadata=facts)
+    save_weights(result.average, path, metadata=facts)
     speed = result.images / max(result.seconds, 1e-9)
     _tell(say, f'{result.steps} steps, {result.images} squares, {speed:.0f} squares/s')
     _tell(say, f'{result.skipped} steps skipped, {drawn} scenes, {path}')
@@ -174,6 +189,7 @@ class _Source:
         self.size, self.seed, self.capacity = size, seed, capacity
         self.side = max(size + 32, min(2 * size, 256))
         self._draw, self._made = draw_extended, ArrayPool
+        self._makers: dict[Any, Any] = {}
         self.pool = ArrayPool(
             [(draw_extended, 1.0)],
             size=self.side,
@@ -196,10 +212,13 @@ class _Source:
         from astroflat.training._restore_data import SquareMaker
         from astroflat.training._restore_psf import KernelPool
 
-        self.pool.device = torch.device(device)
-        made = KernelPool(kernels, device, seed=self.seed)
-        self.pool.wait(['light'], min(self.capacity, 256))
-        return SquareMaker(self.pool, made, batch, self.size)
+        key = device, kernels, batch
+        if key not in self._makers:
+            self.pool.device = torch.device(device)
+            made = KernelPool(kernels, device, seed=self.seed)
+            self.pool.wait(['light'], min(self.capacity, 128))
+            self._makers[key] = SquareMaker(self.pool, made, batch, self.size)
+        return self._makers[key]
 
     def held_out(self, device: str, batch: int, n: int) -> list[dict[str, Any]]:
         """Return batches of scenes and optics that no training draws."""
@@ -208,20 +227,22 @@ class _Source:
         from astroflat.training._restore_data import SquareMaker
         from astroflat.training._restore_psf import KernelPool
 
-        pool = self._made(
-            [(self._draw, 1.0)],
-            size=self.side,
-            capacity=32,
-            n_workers=0,
-            seed=987_654,
-            device=device,
-        )
-        pool.wait(['light'], 32)
-        maker = SquareMaker(
-            pool, KernelPool(128, 'cpu', seed=987_654), batch, self.size
-        )
-        generator = torch.Generator(device=device).manual_seed(7)
-        return [maker(generator) for _ in range(n)]
+        key = device, batch, n
+        if key not in self._makers:
+            pool = self._made(
+                [(self._draw, 1.0)],
+                size=self.side,
+                capacity=32,
+                n_workers=0,
+                seed=987_654,
+                device=device,
+            )
+            pool.wait(['light'], 32)
+            kernels = KernelPool(128, device, seed=987_654)
+            maker = SquareMaker(pool, kernels, batch, self.size)
+            generator = torch.Generator(device=device).manual_seed(7)
+            self._makers[key] = [maker(generator) for _ in range(n)]
+        return self._makers[key]
 
 
 def compare(
@@ -273,13 +294,12 @@ def _until(folder: Path, seconds: float | None, begin: float) -> float | None:
     """Seconds of the run, those before a resumption included, at which to end."""
     if seconds is None:
         return None
-    path = folder / 'checkpoint.json'
-    before = (
-        json.loads(path.read_text(encoding='utf-8'))['seconds']
-        if (path.exists())
-        else 0.0
-    )
-    return max(before + seconds - (time.monotonic() - begin) - 6.0, before + 1.0)
+    before, path = 0.0, folder / 'checkpoint.json'
+    if path.exists():
+        before = json.loads(path.read_text(encoding='utf-8'))['seconds']
+    # What comes after the last step takes some seconds, and starting Python did.
+    rest = seconds - (time.monotonic() - begin) - min(25.0, 0.1 * seconds)
+    return max(before + rest, before + 1.0)
 
 
 def _name(device: str) -> str:

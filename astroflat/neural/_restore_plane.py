@@ -1,0 +1,215 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Restore one plane: filter, ask the network, conserve, come back exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroflat.neural._local_level import fill_bad, level_grid, level_rows
+from astroflat.neural._restore_flux import conserve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from astroflat.neural._restore_filter import TileFilter
+    from astroflat.neural._stabilise import NoiseModel
+    from astroflat.neural.runtime import Session
+
+__all__ = ['Found', 'restore_plane']
+
+# Mirrored pixels around the image, so that what happens at the end of a window
+# does not happen at the border.
+_FRAME = 32
+_ROWS = 256
+# Largest tiles, where the point-spread function is one and where it changes.
+_TILE, _SMALL_TILE = 768, 256
+# Nothing is known better than to this part of the range of the image.
+_LEAST = 1e-7
+# Channels of what comes out of a tile: restored, denoised, error, filtered,
+# blurred again.
+_OUT = 5
+
+
+@dataclass
+class Found:
+    """
+    What was found for a plane.
+
+    Parameters
+    ----------
+    change : ndarray
+        What the restored plane, without noise, has more than the plane, float32.
+    noise : ndarray
+        What the plane has more than the denoised one, float32.
+    error : ndarray
+        Standard deviation of the error of the restored plane, float32.
+    sigma : ndarray
+        Noise of the plane, float32.
+    residual : ndarray
+        The plane less the restored one blurred again, float32.
+    """
+
+    change: np.ndarray
+    noise: np.ndarray
+    error: np.ndarray
+    sigma: np.ndarray
+    residual: np.ndarray
+
+
+def restore_plane(
+    data: np.ndarray,
+    bad: np.ndarray,
+    full: np.ndarray,
+    noise: NoiseModel,
+    session: Session,
+    optics: Callable[[float, float], TileFilter],
+    *,
+    varies: bool = False,
+    tile: int | None = None,
+    progress: Any = None,
+) -> Found:
+    """
+    Restore a plane without noise.
+
+    Parameters
+    ----------
+    data : ndarray
+        Plane ``(ny, nx)``.
+    bad : ndarray of bool
+        Pixels that are not used.
+    full : ndarray of bool
+        Pixels that are saturated.
+    noise : NoiseModel
+        Noise of the plane.
+    session : Session
+        Network.
+    optics : callable
+        ``optics(x, y)`` gives the filters at a place.
+    varies : bool, optional
+        Whether they are not the same everywhere.
+    tile : int, optional
+        Side of the tiles.
+    progress : bool or callable, optional
+        As in `astroflat.neural.apply_tiled`.
+
+    Returns
+    -------
+    Found
+        Changes and errors in the unit of the data.
+    """
+    middle = float(np.median(data[~bad])) if not bad.all() else 0.0
+    values = fill_bad((data - middle).astype(np.float32), bad)
+    level = _level(values)
+    factor = _factor(data, bad, noise, level + middle)
+    sigma = _sigma(noise, level + middle, factor, values)
+    planes = np.stack((values, level, sigma, (bad | full).astype(np.float32)))
+    around = ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME))
+    planes = np.pad(planes, around, mode='symmetric')
+    function = _Tiles(session, optics, noise, middle, factor)
+    found = _over_tiles(function, planes, session, varies, tile, progress)
+    inner = slice(_FRAME, _FRAME + len(data)), slice(_FRAME, _FRAME + data.shape[1])
+    found = found[(slice(None), *inner)]
+    restored, denoised = found[0], found[1]
+    conserve(restored, found[3], sigma, optics)
+    offset = values - level
+    return Found(
+        change=restored - offset,
+        noise=offset - denoised,
+        error=found[2],
+        sigma=sigma,
+        residual=offset - found[4],
+    )
+
+
+def _level(values: np.ndarray) -> np.ndarray:
+    """Smooth local level."""
+    grid = level_grid(values)
+    return level_rows(grid, slice(0, len(values)), values.shape[1])
+
+
+def _factor(
+    data: np.ndarray, bad: np.ndarray, noise: NoiseModel, level: np.ndarray
+) -> float:
+    """Noise found over that of the model, 1 if that is close."""
+    from astroflat.neural._denoise_plane import noise_scale
+
+    values = fill_bad(noise.forward(data).astype(np.float32), bad)
+    scale = noise_scale(values - noise.forward(level).astype(np.float32))
+    return scale if abs(scale - 1.0) > 0.12 and scale > 0 else 1.0
+
+
+def _sigma(
+    noise: NoiseModel, level: np.ndarray, factor: float, values: np.ndarray
+) -> np.ndarray:
+    """Noise of the local level, never nothing."""
+    least = _LEAST * max(float(np.abs(values).max()), float(np.abs(level).max()), 1e-30)
+    return np.maximum(factor * noise.sigma(level), least).astype(np.float32)
+
+
+def _over_tiles(
+    function: Callable,
+    planes: np.ndarray,
+    session: Session,
+    varies: bool,
+    tile: int | None,
+    progress: Any,
+) -> np.ndarray:
+    """Run over all tiles, blended where the filters change from tile to tile."""
+    from astroflat.neural.tiles import apply_tiled
+
+    card = session.card
+    if tile is None:
+        tile = _SMALL_TILE if varies else _TILE
+        tile = min(tile, -(-max(planes.shape) // card.multiple) * card.multiple)
+    return apply_tiled(
+        function,
+        planes,
+        tile=tile,
+        halo=card.halo,
+        multiple=card.multiple,
+        out_channels=_OUT,
+        blend=varies,
+        with_origin=True,
+        progress=progress,
+    )
+
+
+@dataclass
+class _Tiles:
+    """Filter tiles and ask the network."""
+
+    session: Session
+    optics: Callable[[float, float], TileFilter]
+    noise: NoiseModel
+    middle: float
+    factor: float
+
+    def __call__(self, tiles: np.ndarray, origins: Any) -> np.ndarray:
+        """Return restored, denoised, error, filtered and blurred again."""
+        return np.stack([self._one(*pair) for pair in zip(tiles, origins, strict=True)])
+
+    def _one(self, tile: np.ndarray, origin: Any) -> np.ndarray:
+        values, level, sigma, bad = tile
+        ny, nx = values.shape
+        y, x = (
+            float(o) - _FRAME + n / 2 for o, n in zip(origin, (ny, nx), strict=True)
+        )
+        filters = self.optics(x, y)
+        planes = filters.apply(values)
+        shot = self.factor * self.noise.sigma(planes[1] + self.middle) / sigma
+        inputs = np.empty((1, 8, ny, nx), np.float32)
+        inputs[0, :6] = (planes - level) / sigma
+        inputs[0, 6] = np.log2(np.clip(shot, 0.1, 1e3))
+        inputs[0, 7] = bad
+        feeds = {'planes': inputs, 'dials': filters.dials}
+        name = self.session.outputs[0].name
+        found = self.session.run(feeds)[name][0]
+        out = np.empty((_OUT, ny, nx), np.float32)
+        out[:3] = found * sigma
+        out[3] = planes[4] - level
+        # The level comes back as well, or it would be blurred once too little.
+        out[4] = filters.blur_again(out[0] + level) - level
+        return out

@@ -1,0 +1,182 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What restoring did to the stars of a frame."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astroflat._report import QualityReport
+
+if TYPE_CHECKING:
+    from astroflat._nddata import Frame
+    from astroflat.neural._restore_optics import Optics
+
+__all__ = ['make_report']
+
+_LIMITS = {
+    'fwhm_percent': 10.0,
+    'flux_percent': 1.0,
+    'shift_px': 0.05,
+    'residual_sigma': 1.2,
+}
+# Radius of the apertures in widths of the stars as they were.
+_RADIUS = 2.0
+
+
+def make_report(
+    frame: Frame, restored: np.ndarray, optics: Optics, residual: np.ndarray
+) -> QualityReport:
+    """
+    Compare the stars of a frame before and after.
+
+    Parameters
+    ----------
+    frame : Frame
+        The frame.
+    restored : ndarray
+        The restored frame.
+    optics : Optics
+        Filters of the frame.
+    residual : ndarray
+        The frame less the restored one blurred again, over its noise.
+
+    Returns
+    -------
+    QualityReport
+        Medians over stars that are bright, alone and not saturated: ``fwhm_before``
+        and ``fwhm_after`` in pixels; ``fwhm_percent``, its difference from what was
+        asked for; ``flux_percent``, what an aperture gained, and its uncertainty;
+        ``shift_px`` of the centroids; and ``residual_sigma``, the scatter of the
+        residual over the noise.
+    """
+    numbers: dict[str, Any] = {'n_stars': 0, 'fwhm_wanted': round(optics.wanted, 3)}
+    sizes = np.abs(residual[np.isfinite(residual)])
+    if sizes.size:
+        numbers['residual_sigma'] = round(float(np.median(sizes)) / 0.6745, 3)
+    numbers |= _stars(frame, restored, optics)
+    return _judge(QualityReport('restore', numbers, dict(_LIMITS)))
+
+
+def _stars(frame: Frame, restored: np.ndarray, optics: Optics) -> dict[str, Any]:
+    """Measure stars before and after."""
+    from astroflat.psf import TooFewStarsError, measure_stars
+
+    bad = frame.bad
+    before, after = _grey(frame.data), _grey(restored)
+    if bad.ndim == 3:
+        bad = bad.any(axis=2)
+    try:
+        table = measure_stars(before, mask=bad, fwhm=optics.fwhm)
+    except TooFewStarsError:
+        return {}
+    radius = _RADIUS * optics.fwhm
+    rows = []
+    for star in table[:200]:
+        place = float(star['x']), float(star['y'])
+        old, new = (_measure(a, bad, place, radius) for a in (before, after))
+        if old and new:
+            rows.append((*old, *new))
+    if not rows:
+        return {}
+    return _medians(np.array(rows))
+
+
+def _medians(rows: np.ndarray) -> dict[str, Any]:
+    """Medians over the stars."""
+    flux = 100.0 * (rows[:, 4] / rows[:, 0] - 1.0)
+    shift = np.hypot(rows[:, 5] - rows[:, 1], rows[:, 6] - rows[:, 2])
+    scatter = float(np.median(np.abs(flux - np.median(flux)))) * 1.4826
+    return {
+        'n_stars': len(rows),
+        'fwhm_before': round(float(np.median(rows[:, 3])), 3),
+        'fwhm_after': round(float(np.median(rows[:, 7])), 3),
+        'flux_percent': round(float(np.median(flux)), 3),
+        'flux_error_percent': round(1.2533 * scatter / math.sqrt(len(rows)), 3),
+        'shift_px': round(float(np.median(shift)), 4),
+    }
+
+
+def _grey(data: np.ndarray) -> np.ndarray:
+    """One plane; of colours their mean."""
+    return data if data.ndim == 2 else data.mean(axis=2)
+
+
+def _measure(
+    image: np.ndarray, bad: np.ndarray, place: tuple[float, float], radius: float
+) -> tuple[float, float, float, float] | None:
+    """Flux over the ring around it, centroid and width of a star."""
+    half = math.ceil(2.0 * radius)
+    x, y = round(place[0]), round(place[1])
+    rows, columns = slice(y - half, y + half + 1), slice(x - half, x + half + 1)
+    if min(y, x) < half or bad[rows, columns].any():
+        return None
+    cut = np.asarray(image[rows, columns], dtype=np.float64)
+    if cut.shape != (2 * half + 1, 2 * half + 1):
+        return None
+    v, u = np.mgrid[: len(cut), : len(cut)] - half
+    far = np.hypot(v - (place[1] - y), u - (place[0] - x))
+    cut = cut - np.median(cut[(far > 1.5 * radius) & (far <= 2.0 * radius)])
+    light = cut * np.clip(radius + 0.5 - far, 0.0, 1.0)
+    flux = float(light.sum())
+    if not flux > 0:
+        return None
+    dx, dy, fwhm = _fit(
+        cut, u, v, far < max(3.0, 0.7 * radius), place[0] - x, place[1] - y
+    )
+    return flux, x + dx, y + dy, fwhm
+
+
+def _fit(
+    cut: np.ndarray,
+    u: np.ndarray,
+    v: np.ndarray,
+    near: np.ndarray,
+    dx: float,
+    dy: float,
+) -> tuple[float, float, float]:
+    """Centroid and width of the round Gaussian that fits best."""
+    from scipy.optimize import least_squares
+
+    values, top = cut[near], float(cut[near].max())
+    su, sv = u[near], v[near]
+
+    def apart(p: np.ndarray) -> np.ndarray:
+        square = (su - p[1]) ** 2 + (sv - p[2]) ** 2
+        return p[0] * np.exp(-0.5 * square / p[3] ** 2) - values / top
+
+    found = least_squares(apart, (1.0, dx, dy, 1.2)).x
+    return float(found[1]), float(found[2]), abs(float(found[3])) * 2.3548
+
+
+def _judge(report: QualityReport) -> QualityReport:
+    """Say how far the result can be trusted."""
+    numbers, limits = report.numbers, report.thresholds
+    if not numbers['n_stars']:
+        return report.check(passed=False, verdict='weak', reason='no stars to judge by')
+    off = 100.0 * (numbers['fwhm_after'] / numbers['fwhm_wanted'] - 1.0)
+    numbers['fwhm_percent'] = round(off, 2)
+    excused = 3.0 * numbers['flux_error_percent']
+    checks = (
+        (
+            abs(off) <= limits['fwhm_percent'],
+            f'stars are {off:.1f} % off the wanted width',
+        ),
+        (
+            abs(numbers['flux_percent']) <= limits['flux_percent'] + excused,
+            f'apertures changed by {numbers["flux_percent"]:.2f} %',
+        ),
+        (
+            numbers['shift_px'] <= limits['shift_px'],
+            f'stars moved by {numbers["shift_px"]} pixels',
+        ),
+        (
+            numbers.get('residual_sigma', 0.0) <= limits['residual_sigma'],
+            'more than noise is left when the result is blurred again',
+        ),
+    )
+    for passed, reason in checks:
+        report = report.check(passed=passed, verdict='weak', reason=reason)
+    return report
