@@ -165,9 +165,9 @@ class Adviser:
 def _provenance(request: GeminiRequest, answer: Answer, seed: int) -> dict[str, Any]:
     """Return what a header tells about an answer."""
     return {
-        'model': clean_text(answer.model or request.model, longest=60),
+        'model': clean_text(answer.model or request.model, longest=40),
         'prompt': request.prompt_hash[:16],
-        'response': clean_text(answer.response_id, longest=60),
+        'response': clean_text(answer.response_id, longest=40),
         'time': clean_text(answer.time, longest=30),
         'seed': seed,
         'request': request.digest[:16],

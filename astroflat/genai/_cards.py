@@ -8,30 +8,31 @@ from typing import TYPE_CHECKING, Any, Literal
 from astroflat._provenance import add_history, logging_enabled, set_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
-__all__ = ['copy_advice', 'note_advice']
+__all__ = ['note_advice', 'tell_advice']
 
 _ROLES = {'D': 'dust mask', 'I': 'fill'}
 _CARDS = {
+    'by': ('BY', 'done by gemini or offline'),
     'model': ('MODEL', 'model'),
     'prompt': ('PROMP', 'SHA-256 of the prompt, its start'),
     'response': ('RESP', 'response id'),
     'time': ('TIME', 'time of the answer, UTC'),
     'seed': ('SEED', 'seed'),
+    'number': ('NUMB', 'number of answers; this is the first'),
 }
-_MARK = 'astroflat gemini'
 
 
 def note_advice(
     meta: MutableMapping,
     role: Literal['D', 'I'],
-    answers: Iterable[dict[str, Any]],
+    answers: Sequence[dict[str, Any]],
     *,
     add_keyword: Any = True,
 ) -> None:
     """
-    Write to the metadata who gave advice, in place.
+    Write cards that tell who gave advice, in place.
 
     Parameters
     ----------
@@ -41,54 +42,48 @@ def note_advice(
     role : {'D', 'I'}
         For the detection of dust or for the inpainting.
 
-    answers : iterable of dict
-        The provenance of the answers; cards are written for the first, a
-        line of HISTORY for each.
+    answers : sequence of dict
+        The provenance of the answers. The last one that tells of a
+        fall-back, or else the first, is written.
 
     add_keyword : bool, str, `ccdproc.Keyword` or dict, optional
         As in ccdproc.
     """
-    if not logging_enabled(add_keyword):
+    if not answers or not logging_enabled(add_keyword):
         return
-    for number, answer in enumerate(answers):
-        if number == 0:
-            _set_cards(meta, role, answer)
-        if 'fallback' in answer:
-            text = f'no advice for the {_ROLES[role]}, done offline'
-        else:
-            text = (
-                f'{_ROLES[role]} by {answer["model"]}, prompt {answer["prompt"]}, '
-                f'response {answer["response"]}, {answer["time"]}'
-            )
-        add_history(meta, f'{_MARK}: {text}')
-
-
-def _set_cards(meta: MutableMapping, role: str, answer: dict[str, Any]) -> None:
-    """Write the cards of one answer."""
-    set_card(meta, f'AF{role}BY', ('offline' if 'fallback' in answer else 'gemini', ''))
+    offline = [answer for answer in answers if 'fallback' in answer]
+    told = {'by': 'offline'} if offline else {**answers[0], 'by': 'gemini'}
+    told['number'] = len(answers)
     for name, (card, comment) in _CARDS.items():
-        if name in answer:
-            value = answer[name]
+        if name in told:
+            value = told[name]
             if isinstance(value, str):
                 value = value.encode('ascii', 'replace').decode()
             set_card(meta, f'AF{role}{card}', (value, f'{_ROLES[role]}: {comment}'))
 
 
-def copy_advice(source: MutableMapping, target: MutableMapping) -> None:
+def tell_advice(source: MutableMapping, target: MutableMapping) -> None:
     """
-    Copy what `note_advice` wrote from one header to another.
+    Copy what `note_advice` wrote to a header, and tell it in its history.
 
     Parameters
     ----------
     source, target : `~astropy.io.fits.Header` or dict
         The metadata; the target is changed in place.
     """
-    for role in _ROLES:
-        for card in ('BY', *(card for card, _ in _CARDS.values())):
-            name = f'AF{role}{card}'
-            if name in source:
-                target[name] = source[name]
-    lines = source.get('HISTORY', [])
-    for line in [lines] if isinstance(lines, str) else list(lines):
-        if line.startswith(_MARK) and line not in list(target.get('HISTORY', [])):
-            add_history(target, line)
+    for role, words in _ROLES.items():
+        if f'AF{role}BY' not in source:
+            continue
+        told = {}
+        for name, (card, comment) in _CARDS.items():
+            if f'AF{role}{card}' in source:
+                told[name] = source[f'AF{role}{card}']
+                text = f'{words}: {comment}'
+                set_card(target, f'AF{role}{card}', (told[name], text))
+        if told['by'] == 'offline':
+            line = f'no usable advice for the {words}, done offline'
+        else:
+            line = '{} by {model}, prompt {prompt}, response {response}, {time}'.format(
+                words, **told
+            )
+        add_history(target, f'astroflat gemini: {line}')

@@ -285,7 +285,7 @@ class _Painting:
         check_limits(numbers, self.adviser.limits)
         grey = self.canvas.enlarge(alignment.undo(painted))
         stage['painted'] = self._match(self.stretch.inverse(grey))
-        numbers.update(self._agreement(stage['painted']))
+        numbers.update(self._agreement(stage['painted'], grey))
         check_limits(numbers, self.adviser.limits)
         filled = self._without_seams(stage['painted'])
         numbers.update(self._control(filled))
@@ -301,26 +301,27 @@ class _Painting:
             values.astype(float), data, mask=~self.good, method='local', degree=2
         )
 
-    def _agreement(self, matched: np.ndarray) -> dict[str, float]:
+    def _agreement(self, matched: np.ndarray, grey: np.ndarray) -> dict[str, float]:
         """Compare means of small squares off the mask."""
         from astroflat.dust._inpaint_covariance import pixel_noise
 
         wanted, found = (
             _square_means(image, self.good) for image in (self.data, matched)
         )
-        rest = found - wanted
         numbers = {
             'mismatch_percent': 100
-            * float(np.sqrt(np.mean(rest**2)) / max(abs(self.level), 1e-30)),
+            * float(np.sqrt(np.mean((found - wanted) ** 2)))
+            / max(abs(self.level), 1e-30),
             'step_percent': 100
             * float((self.stretch.high - self.stretch.low) / 255)
             / max(abs(self._typical()), 1e-30),
         }
-        noise = pixel_noise(np.where(self.good, self.data, self.level), self.good)
-        noise /= _SQUARE
+        # Before the matching, which can turn a negative into a positive.
+        sent, painted = (_square_means(image, self.good) for image in (self.grey, grey))
+        noise = pixel_noise(self.grey, self.good) / _SQUARE
         # Only what rises above the noise can be expected to come back.
-        if np.std(wanted) > 4 * noise:
-            numbers['correlation'] = float(np.corrcoef(wanted, found)[0, 1])
+        if np.std(sent) > 4 * noise and np.std(painted) > 0:
+            numbers['correlation'] = float(np.corrcoef(sent, painted)[0, 1])
         return numbers
 
     def _typical(self) -> float:

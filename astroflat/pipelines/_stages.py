@@ -76,7 +76,11 @@ def _feed(digest: Any, source: Any) -> None:
 
 
 def _is_file(source: Any) -> bool:
-    return isinstance(source, str) and Path(source).exists()
+    """Tell whether a text is the name of a file; settings can be long texts."""
+    try:
+        return isinstance(source, str) and Path(source).exists()
+    except (OSError, ValueError):
+        return False
 
 
 class StageStore:

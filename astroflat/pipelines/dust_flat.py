@@ -256,11 +256,13 @@ def _advice(
     }
     if not stages:
         return {}
-    from astroflat.genai._cards import copy_advice, note_advice
+    from astroflat.genai._cards import note_advice, tell_advice
 
     found = getattr(detection, 'provenance', None)
-    note_advice(flat.meta, 'D', [found] if found else [], add_keyword=add_keyword)
-    copy_advice(clean.meta, flat.meta)
+    cards: dict[str, Any] = {}
+    note_advice(cards, 'D', [found] if found else [], add_keyword=add_keyword)
+    tell_advice(cards, flat.meta)
+    tell_advice(clean.meta, flat.meta)
     return {'advice': stages}
 
 

@@ -259,6 +259,14 @@ def test_useless_answers_are_not_kept(flat, tmp_path):
     assert len(server.requests) == 2
 
 
+@pytest.fixture(scope='module')
+def classical(flat):
+    """Return what the classical detector finds in a part of the flat."""
+    found = af.detect_dust(flat['image'][30:100, 40:120], min_depth=0.01)
+    assert len(found) == 1
+    return found.mask
+
+
 FAULTS = {
     'quota': 429,
     'server': 500,
@@ -274,17 +282,16 @@ FAULTS = {
 
 
 @pytest.mark.parametrize('kind', FAULTS)
-def test_offline_instead(flat, kind):
+def test_offline_instead(flat, kind, classical):
     """With on_error='offline' the classical detector answers, with a warning."""
-    small = flat['image'][:120, :160]
+    small = flat['image'][30:100, 40:120]
     with FakeGemini(FAULTS[kind]) as server:
         gemini = detector(
             server, on_error='offline', timeout=0.3, offline={'min_depth': 0.01}
         )
         with pytest.warns(af.AstroflatWarning, match='the offline method is used'):
             found = af.detect_dust(small, detector=gemini)
-    expected = af.detect_dust(small, min_depth=0.01)
-    assert np.array_equal(found.mask, expected.mask)
+    assert np.array_equal(found.mask, classical)
     assert 'fallback' in found.provenance
     assert isinstance(found.stages['error'], genai.GeminiError)
 
