@@ -96,8 +96,8 @@ def make_batch(
         is what the network sees; ``noise``, what it has to find; ``z`` and
         ``truth``, image and truth after the transform; ``electrons``, the truth
         before it, and ``plain``, what has only the noise of photons and readout;
-        ``readnoise``; and of the stars that were added ``places``, ``radii`` of
-        apertures and ``snr``.
+        ``readnoise``; ``simple``, whether there are only stars; and of the stars
+        that were added what `add_stars` says.
     """
     electrons, fwhm = soften(
         _sky(scenes, generator), scenes.fwhm, share=_SOFT, generator=generator
@@ -135,6 +135,7 @@ def make_batch(
         'electrons': electrons,
         'scale': scale,
         'readnoise': believed,
+        'simple': scenes.kind == SCENE_KINDS.index('starfield'),
         **stars,
     }
 

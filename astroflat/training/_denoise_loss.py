@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from astroflat.training._denoise_stars import aperture_errors
+from astroflat.training._denoise_stars import APERTURES, aperture_errors
 from astroflat.training._noise import Stabiliser
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def supervised_loss(
     model: Any,
     batch: dict[str, torch.Tensor],
     *,
-    flux: float = 1.0,
+    flux: float = 0.5,
     single: float = 0.02,
     wide: float = 0.03,
 ) -> dict[str, torch.Tensor]:
@@ -78,13 +78,33 @@ def supervised_loss(
 def _squared_means(
     error: torch.Tensor, plain: torch.Tensor, batch: dict[str, torch.Tensor]
 ) -> list[torch.Tensor]:
-    """Squares of the mean errors of fluxes, for each step in brightness."""
+    """
+    Squares of the mean errors of fluxes.
+
+    One for each step in brightness, each aperture, and for simple fields and all
+    others apart: means over unlike stars would hide what is wrong with each.
+    """
     snr = batch['snr']
     # The noise of the frame is 0 in the mean, and bright stars keep it: without
     # it the mean is known better.
     error = (error - plain * (0.5 * (snr > 3.0) + 0.5 * (snr > 6.0))).clamp(-5.0, 5.0)
-    groups = [(snr >= low) & (snr < high) for low, high in itertools.pairwise(_EDGES)]
-    return [_mean(error, chosen) ** 2 for chosen in (snr == 0, *groups)]
+    steps = [(snr >= low) & (snr < high) for low, high in itertools.pairwise(_EDGES)]
+    sizes = [batch['aperture'] == k for k in range(len(APERTURES))]
+    simple = batch['simple'][:, None].expand_as(snr)
+    groups = itertools.product((snr == 0, *steps), sizes, (simple, ~simple))
+    return [_squared_mean(error, a & b & c) for a, b, c in groups]
+
+
+def _squared_mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """
+    Square of the mean of the chosen values, without their scatter.
+
+    It is the mean of the products of two different values, whose expectation is
+    the square of theirs: who cannot help to scatter is not asked for less.
+    """
+    count, values = chosen.sum(), values * chosen
+    products = values.sum() ** 2 - (values**2).sum()
+    return products / (count * (count - 1)).clamp(min=2)
 
 
 def _wide_errors(error: torch.Tensor) -> torch.Tensor:
@@ -94,11 +114,6 @@ def _wide_errors(error: torch.Tensor) -> torch.Tensor:
         for width in _WIDTHS
     ]
     return torch.stack(means).mean()
-
-
-def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Mean of the chosen values, 0 of none, without waiting for the device."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def flux_errors(

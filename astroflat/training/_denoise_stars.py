@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ['add_stars', 'aperture_errors']
+__all__ = ['APERTURES', 'add_stars', 'aperture_errors']
 
 _STARS, _EMPTY = 12, 4
 _FAINTEST, _BRIGHTEST = 2.0, 200.0
-_RADII = (0.7, 1.0, 1.5, 2.2)
+#: Radii of the apertures in units of the width of the stars.
+APERTURES = (0.7, 1.0, 1.5, 2.2)
 
 
 def add_stars(
@@ -40,8 +41,8 @@ def add_stars(
     -------
     tuple
         Electrons, and of the stars and some empty places ``places``
-        ``(n, k, 2)``, ``snr`` of a fit of the profile and ``radii`` of apertures
-        in pixels, both ``(n, k)``.
+        ``(n, k, 2)``, ``snr`` of a fit of the profile, ``aperture``, the number
+        of its radius in `APERTURES`, and ``radii`` in pixels, all ``(n, k)``.
     """
     n, _, ny, nx = electrons.shape
     k, device = _STARS + _EMPTY, electrons.device
@@ -63,9 +64,14 @@ def add_stars(
     light = light + wings[..., None] * _render(
         snr * noise, places, 2.2 * width, (ny, nx)
     )
-    which = torch.randint(len(_RADII), (n, k), device=device, generator=generator)
-    radii = torch.tensor(_RADII, device=device)[which] * fwhm.reshape(n, 1)
-    stars = {'places': places, 'snr': snr, 'radii': radii.clamp(1.5, 0.2 * min(ny, nx))}
+    which = torch.randint(len(APERTURES), (n, k), device=device, generator=generator)
+    radii = torch.tensor(APERTURES, device=device)[which] * fwhm.reshape(n, 1)
+    stars = {
+        'places': places,
+        'snr': snr,
+        'aperture': which,
+        'radii': radii.clamp(1.5, 0.2 * min(ny, nx)),
+    }
     return electrons + light[:, None], stars
 
 

@@ -21,9 +21,8 @@ __all__ = ['main', 'train']
 # Where sources are close together it is hardest to tell them from noise.
 _KINDS = (
     *(kind for kind in SCENE_KINDS if kind != 'image'),
-    'starfield',
-    'globular_cluster',
-    'globular_cluster',
+    *('starfield',) * 4,
+    *('globular_cluster',) * 2,
 )
 _FWHM = (1.3, 8.0)
 

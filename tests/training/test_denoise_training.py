@@ -14,7 +14,11 @@ torch = pytest.importorskip('torch')
 
 from astroflat.neural._stabilise import NoiseModel  # noqa: E402
 from astroflat.training._denoise_data import NoisySquares, make_batch  # noqa: E402
-from astroflat.training._denoise_loss import flux_errors, supervised_loss  # noqa: E402
+from astroflat.training._denoise_loss import (  # noqa: E402
+    _squared_mean,
+    flux_errors,
+    supervised_loss,
+)
 from astroflat.training._denoise_noise import add_defects, soften, uneven  # noqa: E402
 from astroflat.training._denoise_stars import aperture_errors  # noqa: E402
 from astroflat.training._noise import Stabiliser  # noqa: E402
@@ -156,6 +160,11 @@ def test_perfect_network_has_no_loss(pool):
     terms = supervised_loss(lambda _: found, batch)
     assert float(terms['pixels']) == float(terms['wide']) == 0.0
     assert float(terms['single']) < 1e-5
+    # A mean that is wrong costs its square; a scatter around 0 nothing.
+    wrong = 0.3 + torch.randn(4, 5000, generator=generator())
+    everything = torch.ones_like(wrong, dtype=torch.bool)
+    assert float(_squared_mean(wrong, everything)) == pytest.approx(0.09, abs=0.02)
+    assert abs(float(_squared_mean(wrong - 0.3, everything))) < 1e-3
     assert float(flux_errors(0 * batch['noise'], batch)[0].std()) > 0.5
 
 
