@@ -14,6 +14,10 @@ _NETWORKS = {
     'flat': 'the networks that find F and G in one frame',
     'denoise': 'the network that predicts noise',
 }
+# What is no training, and needs no PyTorch.
+_TOOLS = {
+    'collect': 'fetch public images to train with, with licence and credit of each',
+}
 _NEEDED = ('torch', 'safetensors')
 
 
@@ -27,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         The parser of the command.
     """
     networks = parser.add_subparsers(dest='network', required=True, metavar='NETWORK')
-    for name, text in _NETWORKS.items():
-        sub = networks.add_parser(name, help=text, description=f'Train {text}.')
+    texts = {name: f'Train {text}.' for name, text in _NETWORKS.items()}
+    for name, text in {**_NETWORKS, **_TOOLS}.items():
+        sub = networks.add_parser(name, help=text, description=texts.get(name, text))
         # Accepted before the name of the network and behind it.
         sub.add_argument(
             '--traceback',
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         If PyTorch is not installed.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing and args.network not in _TOOLS:
         msg = f"training needs {' and '.join(missing)}: pip install 'astroflat[train]'"
         raise ImportError(msg)
     return importlib.import_module(f'astroflat.cli._train_{args.network}').run(args)

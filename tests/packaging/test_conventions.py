@@ -155,12 +155,13 @@ def imported_names(path: Path) -> set[str]:
 
 
 def test_nothing_leaves_the_machine():
-    """One module asks a service, one imports ONNX Runtime, none opens connections."""
+    """One module asks a service, one fetches images, one imports ONNX Runtime."""
     network = {'aiohttp', 'ftplib', 'http', 'httpx', 'requests', 'socket', 'urllib'}
     importers = {'onnxruntime': set(), 'google': set()}
     for path in MODULES:
         names = imported_names(path)
-        assert not names & network, path
+        if relative(path) != 'astroflat/training/_collect_http.py':
+            assert not names & network, path
         for name in names & importers.keys():
             importers[name].add(relative(path))
     assert importers['onnxruntime'] == {'astroflat/neural/runtime.py'}
