@@ -56,7 +56,7 @@ def train(
     compile: bool = False,  # noqa: A002
     start: Path | str | None = None,
     weights: dict[str, float] | None = None,
-    width: int = 64,
+    width: int = 80,
     groups: int = 4,
     checks: int = 4,
     seed: int = 0,
@@ -342,7 +342,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--accumulate', type=int, default=1)
     parser.add_argument('--compile', action='store_true')
     parser.add_argument('--start', type=Path, help='weights to begin with')
-    parser.add_argument('--width', type=int, default=64, help='channels')
+    parser.add_argument('--width', type=int, default=80, help='channels')
     parser.add_argument('--groups', type=int, default=4)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(

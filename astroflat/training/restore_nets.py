@@ -101,7 +101,7 @@ class RestoreNet(nn.Module):
 
     def __init__(
         self,
-        width: int = 64,
+        width: int = 80,
         *,
         groups: int = 4,
         heads: int = 2,
