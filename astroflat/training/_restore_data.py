@@ -287,7 +287,8 @@ def _expose(
     came, sky, readnoise = scene['came'], scene['sky'], scene['readnoise']
     stars = scene['stars']
     spikes = _spikes(came, scene['sigma'], g)
-    light = came + sky + spikes
+    # On a GPU a rate below 0 would end the run.
+    light = (came + sky + spikes).nan_to_num(0.0).clamp(min=0.0)
     noise = torch.poisson(light, generator=g) - light
     noise = noise + readnoise * torch.randn(came.shape, device=g.device, generator=g)
     noisy = came + spikes + _correlated(noise, g)
