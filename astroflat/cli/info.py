@@ -91,7 +91,16 @@ def _installation() -> dict[str, Any]:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = 'not installed'
-    return facts | {'devices': _devices(), 'models': _models()}
+    facts |= {'devices': _devices(), 'models': _models()}
+    return facts | {'pixinsight script': str(_script())}
+
+
+def _script() -> Any:
+    """Return where the script for PixInsight is."""
+    import importlib.resources
+
+    folder = importlib.resources.files('astroflat.pipelines') / 'pixinsight'
+    return folder / 'astroflat-restore.js'
 
 
 def _devices() -> str:
