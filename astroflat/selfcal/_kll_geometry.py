@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from astroflat.selfcal._kll_solve import symbol
+from astroflat.selfcal._kll_precondition import symbol
 
 __all__ = ['DitherGeometry', 'remove_modes', 'study_dithers']
 

@@ -47,7 +47,9 @@ def _look(sky, y, k, tables, wide, out):
 
 
 @_jit
-def mean_rows(sky, levels, weights, index, tables, total, first, last, mean, left):
+def mean_rows(
+    sky, levels, weights, index, tables, total, extra, first, last, mean, left
+):
     """Average what all frames see, and sum what is left of each."""
     nx = mean.shape[1]
     n = index.size
@@ -67,7 +69,7 @@ def mean_rows(sky, levels, weights, index, tables, total, first, last, mean, lef
                 number[i] += row[i] * weight[i]
         share = total[y]
         for i in range(nx):
-            number[i] /= share[i]
+            number[i] /= max(share[i] + extra, np.float32(1))
         for k in range(n):
             row = seen[k]
             weight = weights[index[k]][y]

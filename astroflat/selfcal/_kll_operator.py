@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroflat.selfcal._kll_layout import taps
+from astroflat.selfcal._kll_look import (
+    absolute,
+    frame_taps,
+    look,
+    spread,
+    tap_tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,15 +99,7 @@ class SkyOperator:
         index = np.arange(len(weights)) if index is None else index
         self.weights = [weights[i] for i in index]
         self.threads = threads
-        place = layout.place(offsets)
-        whole = np.floor(place).astype(int)
-        self.taps = [
-            [
-                [(b + i, np.float32(c)) for i, c in taps(f, interpolation).items()]
-                for b, f in zip(base, part, strict=True)
-            ]
-            for base, part in zip(whole, place - whole, strict=True)
-        ]
+        self.taps = frame_taps(layout, offsets, interpolation)
         groups = len(layout.origins)
         self.sky_shape = (groups * layout.block[0], layout.block[1])
         self.total = self._total()
@@ -109,7 +107,10 @@ class SkyOperator:
         self.extra = np.float32(ridge * 255 * len(self.taps))
         if compiled is None:
             compiled = len(index) * self.total.size >= _LARGE and has_numba()
-        self._compiled = self._tables(weights, index) if compiled else None
+        self._compiled = None
+        if compiled:
+            tables = tap_tables(self.taps)
+            self._compiled = (np.asarray(weights), np.asarray(index), tables)
 
     def __len__(self) -> int:
         return len(self.taps)
@@ -134,44 +135,7 @@ class SkyOperator:
         rows : `~numpy.ndarray`
             ``(last - first, nx)`` float32.
         """
-        in_y, in_x = self.taps[k]
-        rows = _blend([sky[first + i : last + i] for i, _ in in_y], in_y)
-        nx = self.shape[1]
-        return _blend([rows[:, i : i + nx] for i, _ in in_x], in_x)
-
-    def spread(self, k: int, rows: np.ndarray, first: int, out: np.ndarray) -> None:
-        """
-        Add what a frame holds to a band of the sky: the transpose of `look`.
-
-        Parameters
-        ----------
-        k : int
-            The frame.
-
-        rows : `~numpy.ndarray`
-            Rows of the frame.
-
-        first : int
-            The row of ``out``, which may be negative, that the first of them
-            goes to by a tap of zero.
-
-        out : `~numpy.ndarray`
-            A band of the sky, changed in place; rows outside are left out.
-        """
-        in_y, in_x = self.taps[k]
-        ny, nx = rows.shape
-        left = in_x[0][0]
-        if len(in_x) > 1:
-            wide = np.zeros((ny, nx + in_x[-1][0] - left), dtype=np.float32)
-            for i, c in in_x:
-                wide[:, i - left : i - left + nx] += c * rows
-            rows = wide
-        columns = slice(left, left + rows.shape[1])
-        for j, c in in_y:
-            start, stop = max(0, first + j), min(len(out), first + j + ny)
-            if start < stop:
-                part = rows[start - first - j : stop - first - j]
-                out[start:stop, columns] += part if len(in_y) == 1 else c * part
+        return look(self.taps[k], self.shape[1], sky, first, last)
 
     def mean(
         self,
@@ -234,18 +198,25 @@ class SkyOperator:
         sky : `~numpy.ndarray`
             The sum of ``A_k^T w_k (source_k - mean)``, float32.
         """
+
+        def rows(k: int, first: int, last: int) -> np.ndarray:
+            rows = source(k, first, last) - mean[first:last]
+            rows *= self.weights[k][first:last]
+            return rows
+
+        return self._spread(rows, self.taps)
+
+    def _spread(self, source: Callable, taps: list) -> np.ndarray:
+        """Sum what frames hold over the sky."""
         out = np.zeros(self.sky_shape, dtype=np.float32)
 
         def work(first: int, last: int) -> None:
-            for k in range(len(self)):
-                reach = [i for i, _ in self.taps[k][0]]
+            for k, frame in enumerate(taps):
+                reach = [i for i, _ in frame[0]]
                 low = max(0, first - max(reach))
                 high = min(self.shape[0], last - min(reach))
-                if low >= high:
-                    continue
-                rows = source(k, low, high) - mean[low:high]
-                rows *= self.weights[k][low:high]
-                self.spread(k, rows, low - first, out[first:last])
+                if low < high:
+                    spread(frame, source(k, low, high), low - first, out[first:last])
 
         self.bands(self.sky_shape[0], work, 4)
         return out
@@ -288,13 +259,12 @@ class SkyOperator:
         from astroflat.selfcal._kll_numba import gather_rows, mean_rows
 
         given = (sky, levels.astype(np.float32), *self._compiled)
-        total = np.maximum(self.total + self.extra, 1)
         mean = np.empty(self.shape, dtype=np.float32)
         out = np.zeros(self.sky_shape, dtype=np.float32)
 
         def average(first: int, last: int) -> np.ndarray:
             left = np.zeros(len(self))
-            mean_rows(*given, total, first, last, mean, left)
+            mean_rows(*given, self.total, self.extra, first, last, mean, left)
             return left
 
         left = np.sum(self.bands(self.shape[0], average, 1), axis=0)
@@ -302,17 +272,6 @@ class SkyOperator:
             self.sky_shape[0], lambda a, b: gather_rows(*given, mean, a, b, out), 1
         )
         return out, left, mean
-
-    def _tables(self, weights: np.ndarray, index: np.ndarray) -> tuple:
-        """Return weights and taps as numba wants them."""
-        n = len(self.taps)
-        base, many = np.zeros((n, 2), np.int64), np.zeros((n, 2), np.int64)
-        share = np.zeros((n, 2, 4), np.float32)
-        for k, frame in enumerate(self.taps):
-            for axis, along in enumerate(frame):
-                base[k, axis], many[k, axis] = along[0][0], len(along)
-                share[k, axis, : len(along)] = [c for _, c in along]
-        return np.asarray(weights), np.asarray(index), (base, many, share)
 
     def coverage(self) -> np.ndarray:
         """
@@ -323,13 +282,16 @@ class SkyOperator:
         coverage : `~numpy.ndarray`
             float32, positive where a frame looks.
         """
-        out = np.zeros(self.sky_shape, dtype=np.float32)
-        ny, nx = self.shape
-        for weights, (in_y, in_x) in zip(self.weights, self.taps, strict=True):
-            for j, cy in in_y:
-                for i, cx in in_x:
-                    out[j : j + ny, i : i + nx] += np.abs(cy * cx) * weights
-        return out
+
+        def rows(k: int, first: int, last: int) -> np.ndarray:
+            return self.weights[k][first:last].astype(np.float32)
+
+        return self._spread(rows, [absolute(frame) for frame in self.taps])
+
+    @property
+    def sums(self) -> np.ndarray:
+        """The sum of the weights of each frame."""
+        return np.array([w.sum(dtype=np.int64) for w in self.weights], dtype=float)
 
     def _total(self) -> np.ndarray:
         """Return the sum of the weights of each pixel of the detector."""
@@ -364,18 +326,6 @@ class SkyOperator:
             return [work(*edge) for edge in edges]
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(lambda edge: work(*edge), edges))
-
-
-def _blend(parts: list[np.ndarray], weights: list) -> np.ndarray:
-    """Return the weighted sum of views of the same shape."""
-    if len(parts) == 1:
-        return parts[0]
-    out = parts[0] * weights[0][1]
-    work = np.empty_like(out)
-    for part, (_, c) in zip(parts[1:], weights[1:], strict=True):
-        np.multiply(part, c, out=work)
-        out += work
-    return out
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:

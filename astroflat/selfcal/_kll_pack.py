@@ -90,7 +90,7 @@ def pack(
         'offsets': shifts.offsets,
         'geometry': geometry,
         'levels': [np.exp(r.fit.levels) for r in done],
-        'sky': [_sky(r) for r in done],
+        'sky': [r.sky for r in done],
         'modes': list(geometry.modes),
     }
     return FlatSolution(
@@ -141,15 +141,6 @@ def _join(
     return image
 
 
-def _sky(result: PlaneResult) -> np.ndarray:
-    """Return the sky, NaN where no frame looks."""
-    fit = result.fit
-    seen = fit.operator().coverage() > 0
-    blocks = (len(fit.layout.origins), *fit.layout.block)
-    sky = np.where(seen, np.exp(np.clip(fit.sky, -60, 60)), np.nan).reshape(blocks)
-    return sky[0] if len(sky) == 1 else sky
-
-
 def _report(
     done: list[PlaneResult], geometry: DitherGeometry, shifts: Shifts, n: int
 ) -> QualityReport:
@@ -182,21 +173,23 @@ def _numbers(done: list[PlaneResult]) -> dict[str, Any]:
 def _plane_numbers(result: PlaneResult) -> dict[str, Any]:
     """Return the numbers of one colour, errors and what doing nothing leaves."""
     good = ~result.bad
-    flat = result.flat[good].astype(np.float64)
-    sigma = result.sigma[good].astype(np.float64)
-    error = float(np.sqrt(np.mean(sigma**2))) if good.any() else np.inf
-    spread = float(np.std(flat)) if good.any() else 0.0
+    some = good.any()
+    squares = np.einsum('ij,ij->i', result.sigma, result.sigma * good)
+    error = np.sqrt(squares.sum(dtype=float) / good.sum()) if some else np.inf
+    error = float(error)
+    spread = float(np.std(result.flat, where=good, dtype=float)) if some else 0.0
     lost = result.lost
     known = max(error**2 - lost**2, 0)
     # A slope counts as far as it is known.
-    unsure = float(np.mean(result.plane.variance(result.flat.shape)))
+    unsure = result.plane.mean_variance(result.flat.shape)
     slope = result.plane.total * np.array(result.flat.shape)
     known += min(float(slope @ slope) / 12, 9 * unsure)
-    plane = result.plane.variance(result.flat.shape)
+    known += min(result.bend.size**2, 9 * result.bend.rms**2)
     return {
         'error_percent': 100 * error,
         'flat_percent': 100 * float(np.sqrt(max(spread**2 - known, 0) + lost**2)),
-        'plane_percent': 100 * float(np.sqrt(np.mean(plane))),
+        'plane_percent': 100 * float(np.sqrt(max(unsure, 0))),
+        'bend_percent': 100 * result.bend.rms,
         'undetermined_percent': 100 * result.lost,
         'large_scale_percent': 100 * result.error.large,
         'noise_percent': 100 * result.error.noise,

@@ -10,7 +10,8 @@ import numpy as np
 
 from astroflat._exceptions import DegenerateDithersError
 from astroflat._progress import progress
-from astroflat.selfcal._kll_error import FlatError, Plane, estimate_error, fix_plane
+from astroflat.selfcal._kll_bend import Bend, fix_bend
+from astroflat.selfcal._kll_error import FlatError, estimate_error
 from astroflat.selfcal._kll_fit import SkyFit
 from astroflat.selfcal._kll_frames import Frames, merge_frames, planes_of
 from astroflat.selfcal._kll_geometry import (
@@ -18,6 +19,8 @@ from astroflat.selfcal._kll_geometry import (
     remove_modes,
     study_dithers,
 )
+from astroflat.selfcal._kll_plane import Plane, fix_plane
+from astroflat.selfcal._kll_weigh import count_samples, doubtful
 
 if TYPE_CHECKING:
     from astroflat.combine._request import Request
@@ -48,14 +51,20 @@ class PlaneResult:
     coverage : `~numpy.ndarray` of int
         Samples behind each pixel.
 
+    sky : `~numpy.ndarray`
+        The sky of each group, NaN where no frame looks.
+
     fit : SkyFit
-        The fit.
+        The fit, without residuals and weights.
 
     error : FlatError
         Its uncertainty.
 
     plane : Plane
         The slope.
+
+    bend : Bend
+        What goes with the squares of the coordinates.
 
     lost : float
         The rms of undetermined patterns that were left out.
@@ -65,9 +74,11 @@ class PlaneResult:
     sigma: np.ndarray
     bad: np.ndarray
     coverage: np.ndarray
+    sky: np.ndarray
     fit: SkyFit
     error: FlatError
     plane: Plane
+    bend: Bend
     lost: float
 
 
@@ -186,27 +197,42 @@ def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneR
     plane = Plane(np.zeros(2), np.zeros((2, 2)), 0.0)
     if settings.levels == 'free':
         plane = fix_plane(fit)
-    coverage = fit.count()
-    bad = (coverage == 0) | fit.doubtful()
+    coverage = count_samples(fit)
+    bad = (coverage == 0) | doubtful(fit)
     fit.seen &= ~bad
+    bend = Bend() if geometry.degenerate else fix_bend(fit)
+    sky = _sky(fit)
     error = estimate_error(fit, settings.rng)
+    fit.release()
     part = remove_modes(np.where(bad, 0, fit.flat), geometry)
     part -= part.mean() if geometry.kind != 'still' else 0
     log = fit.flat - part
     lost = float(np.sqrt(np.mean(part[~bad] ** 2))) if (~bad).any() else 0.0
-    variance = error.variance + 0.5 * (part**2 + lost**2)
+    variance = error.variance
+    if lost:
+        variance = variance + np.float32(0.5) * (part**2 + np.float32(lost**2))
     if settings.levels == 'free' and not geometry.degenerate:
-        variance = variance + plane.variance(log.shape)
+        variance = plane.add_to(variance)
+    variance = bend.add_to(variance)
     if settings.smooth is not None:
         log, variance = _smooth(log, variance, bad, settings.smooth)
-    flat = np.exp(log.astype(np.float64))
-    flat[bad] = np.nan
-    flat /= np.nanmean(flat) if (~bad).any() else 1
+    flat = np.exp(log, out=log)
+    mean = np.mean(flat, where=~bad, dtype=np.float64) if (~bad).any() else 1
+    flat /= np.float32(mean)
     flat[bad] = 1
-    sigma = (flat * np.sqrt(variance)).astype(np.float32)
-    return PlaneResult(
-        flat.astype(np.float32), sigma, bad, coverage, fit, error, plane, lost
-    )
+    sigma = np.sqrt(variance, out=variance)
+    sigma *= flat
+    return PlaneResult(flat, sigma, bad, coverage, sky, fit, error, plane, bend, lost)
+
+
+def _sky(fit: SkyFit) -> np.ndarray:
+    """Return the sky, NaN where no frame looks."""
+    unseen = fit.operator().coverage() <= 0
+    sky = fit.sky.copy()
+    np.exp(np.clip(sky, -60, 60, out=sky), out=sky)
+    sky[unseen] = np.nan
+    sky = sky.reshape(len(fit.layout.origins), *fit.layout.block)
+    return sky[0] if len(sky) == 1 else sky
 
 
 def _smooth(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from astroflat.selfcal._kll_fit import FitOptions
+from astroflat.selfcal._kll_options import FitOptions
 
 __all__ = ['Settings']
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from astroflat.selfcal._kll_fit import FitOptions, SkyFit
+from astroflat.selfcal._kll_fit import SkyFit
 from astroflat.selfcal._kll_frames import MergedFrames
 from astroflat.selfcal._kll_layout import SkyLayout
 from astroflat.selfcal._kll_noise import biweight
 from astroflat.selfcal._kll_operator import SkyOperator
+from astroflat.selfcal._kll_options import FitOptions
 
 __all__ = ['Refined', 'refine']
 
 # So many frames make the sky, those farthest apart.
+CLIP = None
 _FRAMES = 12
 _ROUNDS = 8
 # Patterns that offsets hardly tell belong to the sky: to the detector they
@@ -25,6 +27,11 @@ _RIDGES = (0.3, 0.1, 0.03)
 _STILL = 0.004
 # A step of more pixels than this is not trusted.
 _STEP = 1.5
+_TIMES = 4
+# The median of chi squared of one degree of freedom.
+_MEDIAN = 0.4549
+# Blocks whose errors are independent, in pixels.
+_BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,9 @@ def refine(
     """
     chosen = _farthest(offsets, reference)
     frames = MergedFrames(np.exp(logs[chosen]))
-    options = FitOptions(tolerance=1e-3, max_iterations=30, passes=2, threads=threads)
+    options = FitOptions(
+        tolerance=1e-3, max_iterations=30, passes=2, threads=threads, clip=CLIP
+    )
     offsets = offsets.copy()
     for i in range(_ROUNDS):
         options = replace(options, ridge=_RIDGES[min(i, len(_RIDGES) - 1)])
@@ -157,7 +166,10 @@ def _step(
         [-down, -right, y * right - x * down, -(y * down + x * right), np.ones_like(y)]
     )[:, good]
     left = np.where(good, log, 0)[good] - model[good]
-    fitted, covariance, weights = _robust(terms, left)
+    across = nx // _BLOCK + 1
+    j, i = np.nonzero(good)
+    blocks = (j // _BLOCK) * across + i // _BLOCK
+    fitted, covariance, weights = _robust(terms, left, blocks)
     sky = model[good] - fit.flat[good]
     return _Step(
         fitted[:2],
@@ -174,23 +186,43 @@ def _gradients(sky: np.ndarray) -> list[np.ndarray]:
 
 
 def _robust(
-    terms: np.ndarray, left: np.ndarray
+    terms: np.ndarray, left: np.ndarray, blocks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit by weighted least squares, three times with weights of the residuals."""
+    """
+    Fit by least squares, weighted anew three times by what is left.
+
+    Where the sky is steep, as in stars, the model itself is wrong by a share of
+    the slope: such samples have more noise, and are no outliers because of it.
+    """
     size = len(terms)
     if left.size < 20 * size:
         return np.zeros(size), np.full((size, size), np.inf), np.zeros(left.size)
-    weights = np.ones(left.size, dtype=np.float32)
+    steep = terms[0] ** 2 + terms[1] ** 2
     fitted = np.zeros(size)
     fitted[-1] = np.median(left)
-    for _ in range(3):
+    for _ in range(_TIMES):
         rest = left - fitted @ terms
-        scale = 1.4826 * float(np.median(np.abs(rest))) + 1e-9
-        weights = biweight(rest / (5 * scale))
+        variance = _variance(rest, steep)
+        weights = biweight(rest / (5 * np.sqrt(variance))) / variance
         weighted = terms * weights
         normal = (weighted @ terms.T).astype(np.float64)
-        fitted = np.linalg.pinv(normal) @ (weighted @ left).astype(np.float64)
-    return fitted, scale**2 * np.linalg.pinv(normal), weights
+        inverse = np.linalg.pinv(normal)
+        fitted = inverse @ (weighted @ left).astype(np.float64)
+    # Errors of neighbours go together: from the scatter of blocks.
+    score = weighted * (left - fitted @ terms)
+    sums = np.stack([np.bincount(blocks, row) for row in score])
+    covariance = inverse @ (sums @ sums.T) @ inverse
+    return fitted, np.maximum(covariance, inverse * np.eye(size)), weights
+
+
+def _variance(rest: np.ndarray, steep: np.ndarray) -> np.ndarray:
+    """Return the variance of samples as a function of the slope of the sky."""
+    square = rest * rest / _MEDIAN
+    limit = np.quantile(steep, 0.5)
+    noise = float(np.median(square[steep <= limit])) + 1e-18
+    high = steep > max(np.quantile(steep, 0.98), 1e-12)
+    share = np.median((square[high] - noise) / steep[high]) if high.any() else 0.0
+    return np.float32(noise) + np.float32(max(float(share), 0.0)) * steep
 
 
 def _alike(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from astroflat.selfcal._kll_fit import FitOptions, SkyFit
+from astroflat.selfcal._kll_fit import SkyFit
 from astroflat.selfcal._kll_frames import MergedFrames
 from astroflat.selfcal._kll_geometry import study_dithers
 from astroflat.selfcal._kll_layout import SkyLayout, taps
+from astroflat.selfcal._kll_look import spread
 from astroflat.selfcal._kll_noise import NoiseModel
 from astroflat.selfcal._kll_operator import SkyOperator
-from astroflat.selfcal._kll_solve import symbol
+from astroflat.selfcal._kll_options import FitOptions
+from astroflat.selfcal._kll_precondition import symbol
+from astroflat.selfcal._kll_weigh import start
 
 
 def operator(offsets, shape=(30, 34), groups=None, **options):
@@ -49,7 +52,7 @@ def test_spread_is_the_transpose_of_look(kind):
     frame = rng.standard_normal(op.shape).astype(np.float32)
     for k in range(len(op)):
         out = np.zeros(op.sky_shape, dtype=np.float32)
-        op.spread(k, frame, 0, out)
+        spread(op.taps[k], frame, 0, out)
         seen = op.look(k, sky, 0, op.shape[0])
         assert np.vdot(seen, frame) == pytest.approx(np.vdot(sky, out), rel=1e-4)
 
@@ -117,7 +120,7 @@ def test_dense_solution():
         np.zeros(6, dtype=int),
         FitOptions(free_levels=False),
     )
-    fit.start()
+    start(fit)
     logs, weights = fit.residual.astype(float), fit.weights.astype(float)
     fit.step(1e-7)
     gain = dense_flat(logs, weights, offsets)
