@@ -17,6 +17,8 @@ __all__ = ['Alignment', 'align', 'mask_shift']
 
 # A block is believed if it resembles its partner so much once it is in place.
 _ALIKE = 0.5
+# And if its displacement is known so well, in pixels.
+_SURE = 0.25
 _BLOCKS = 10
 _LEAST_SIDE = 40
 # Fewer blocks than this do not tell a stretch from a shift.
@@ -135,7 +137,21 @@ def _displacement(
         return None
     back = ndimage.shift(pair[1], move, order=1, mode='nearest')
     alike = np.corrcoef(pair[0][good], back[good])[0, 1]
-    return move if alike > _ALIKE else None
+    return move if alike > _ALIKE and _error(*pair, back, good) < _SURE else None
+
+
+def _error(
+    reference: np.ndarray, answer: np.ndarray, back: np.ndarray, good: np.ndarray
+) -> float:
+    """Return how uncertain a displacement is, in pixels, from slopes and noise."""
+    from scipy import ndimage
+
+    gain = np.dot(reference[good], back[good]) / np.dot(back[good], back[good])
+    noise = np.std((reference - gain * back)[good])
+    # The slopes of the noise itself tell nothing.
+    smooth = ndimage.gaussian_filter(answer, 2.0)
+    slopes = [np.sum(slope[good] ** 2) for slope in np.gradient(gain * smooth)]
+    return float(noise / np.sqrt(max(min(slopes), 1e-300)))
 
 
 def _flat(block: np.ndarray, good: np.ndarray) -> np.ndarray:
