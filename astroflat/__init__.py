@@ -27,6 +27,7 @@ _NAMES = {
     'Denoiser': 'astroflat.neural.denoiser',
     'FlatCorrector': 'astroflat.neural.corrector',
     'FlatSolution': 'astroflat.solution',
+    'Restorer': 'astroflat.neural.restorer',
     'correct_frames': 'astroflat.pipelines.apply',
     'detect_dust': 'astroflat.dust',
     'dilate_mask': 'astroflat.dust',
