@@ -2,23 +2,28 @@
 """
 Denoising against truth, beside classical filters at their best setting.
 
-Run ``python benchmarks/denoise.py`` (some minutes) or ``--quick``. With
-``--real FOLDER ...`` it also takes folders of repeated exposures: each frame is
-compared with the mean of all others.
+Run ``python benchmarks/denoise.py`` (some minutes) or ``--quick``; ``--cameras`` does
+a part, ``--merge`` puts the JSON files of parts together. With ``--real FOLDER ...`` it
+takes folders of repeated exposures: each frame is compared with the mean of all others.
+``--n2v PYTHON`` trains Noise2Void of CAREamics, in that environment, on three frames.
 
 Classical filters work after the same variance stabilisation with the true gain,
 and each frame is filtered at several settings, of which the one that is closest to
-the truth counts: nobody knows it without the truth. Ours gets what the header says.
+the truth counts: nobody knows it without the truth. Ours gets what the header says;
+the adapted network was trained further on all frames of a camera, without truth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import denoise_real
 import numpy as np
 from scipy.ndimage import gaussian_filter, median_filter
 from skimage.restoration import (
@@ -39,7 +44,7 @@ from astroflat.quality import (
 
 FWHM = 3.0
 SETTINGS = DetectionSettings(fwhm=FWHM)
-BINS = ((5, 7), (7, 10), (10, 20), (20, 50), (50, 200))
+BINS = ((4, 5), (5, 7), (7, 10), (10, 20), (20, 50), (50, 200))
 FILTERS = {
     'Gaussian': [
         (gaussian_filter, {'sigma': s}) for s in (0.4, 0.6, 0.8, 1.1, 1.5, 2.2, 3.3)
@@ -62,12 +67,12 @@ FILTERS = {
 }
 
 
-def cases(quick):
+def cases(quick, cameras=('ccd', 'cmos', 'dslr')):
     """Yield name, truth and frame of each case."""
     kinds = ('starfield', 'galaxies', 'emission_nebula')
     skies = {'ccd': (50, 1000), 'cmos': (20, 300), 'dslr': (100,)}
-    for camera, levels in skies.items():
-        for level in levels:
+    for camera in cameras:
+        for level in skies[camera]:
             for kind in kinds[:1] if quick else kinds:
                 yield one_case(camera, level, kind, size=256 if quick else 512)
 
@@ -113,11 +118,11 @@ def stabilised(function, options, frame, noise):
     return noise.unbiased(function(noise.forward(frame), **options))
 
 
-def results(frame, truth, model, denoiser, filters=FILTERS):
+def results(frame, truth, model, networks, filters=FILTERS):
     """Yield name, result and seconds of each method."""
     noise = NoiseModel(model.gain, model.read_noise, model.bias)
     data = frame.data.astype(np.float64)
-    yield 'noisy', data, 0.0
+    yield 'noisy frame', data, 0.0
     for name, settings in filters.items():
         start = time.perf_counter()
         tries = [stabilised(f, options, data, noise) for f, options in settings]
@@ -126,9 +131,10 @@ def results(frame, truth, model, denoiser, filters=FILTERS):
             np.mean((noise.forward(t) - noise.forward(truth)) ** 2) for t in tries
         ]
         yield name, tries[int(np.argmin(errors))], seconds
-    start = time.perf_counter()
-    clean = denoiser.denoise(frame)
-    yield 'astroflat', clean.data.astype(np.float64), time.perf_counter() - start
+    for name, denoiser in networks.items():
+        start = time.perf_counter()
+        clean = denoiser.denoise(frame)
+        yield name, clean.data.astype(np.float64), time.perf_counter() - start
 
 
 def measure(result, truth, frame, stars, model):
@@ -231,17 +237,21 @@ def summarise(rows, noisy):
 
 
 def _bin(rows, noisy, low, high):
-    """Bias in per cent with its error, and the gain in signal to noise, of a bin."""
+    """
+    Bias in per cent with its error, and the gain in signal to noise, of a bin.
+
+    The bias is the mean difference to the noisy frame, which has none: both have the
+    same noise in them, of which little is left in the difference.
+    """
     relative, spread = [], []
     for row, before in zip(rows, noisy, strict=True):
         snr, error, true = (np.array(a) for a in row['stars'])
         raw = np.array(before['stars'][1])
         good = (snr >= low) & (snr < high) & np.isfinite(error) & (true > 0)
-        relative += list(error[good] / true[good])
+        relative += list((error - raw)[good] / true[good])
         spread.append((_scatter(raw[good]), _scatter(error[good])))
     before, after = np.array(spread).T
-    relative = np.array(relative)
-    bias, error = _clipped_mean(relative)
+    bias, error = _clipped_mean(np.array(relative))
     with np.errstate(divide='ignore'):
         ratio = np.median(before / np.maximum(after, 1e-9))
     return {'bias': 100 * bias, 'error': 100 * error, 'gain': float(ratio)}
@@ -260,117 +270,273 @@ def _clipped_mean(values):
     return float(values.mean()), float(values.std() / max(len(values), 1) ** 0.5)
 
 
-def simulated(denoiser, quick, filters=FILTERS):
-    """Return the table of simulated frames: one row for each method."""
-    table = {}
-    for name, truth, frame, stars, model in cases(quick):
-        for method, result, seconds in results(frame, truth, model, denoiser, filters):
-            row = measure(result, truth, frame, stars, model)
-            table.setdefault(method, []).append(
-                {**row, 'seconds': seconds, 'case': name}
-            )
-        best = max(table[m][-1]['psnr_db'] for m in ('noisy', *filters))
-        print(
-            f'{name}: classical {best:.2f} dB, ours {row["psnr_db"]:.2f} dB', flush=True
-        )
-    return {m: summarise(rows, table['noisy']) for m, rows in table.items()}
+def simulated(denoiser, quick, cameras, *, filters=FILTERS, adapted=True):
+    """
+    Denoise simulated frames with all methods.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Ours.
+    quick : bool
+        Few and small frames.
+    cameras : sequence of str
+        Which.
+    filters : dict, optional
+        Classical filters.
+    adapted : bool, optional
+        Train the network further on the frames of each camera.
+
+    Returns
+    -------
+    dict
+        List of the numbers of all frames, for each method.
+    """
+    rows = {}
+    for camera in cameras:
+        made = list(cases(quick, [camera]))
+        networks = {'astroflat': denoiser}
+        if adapted:
+            frames = [frame for _, _, frame, _, _ in made]
+            networks['astroflat, adapted'] = adapt(denoiser, frames)
+        for name, truth, frame, stars, model in made:
+            for method, result, seconds in results(
+                frame, truth, model, networks, filters
+            ):
+                row = measure(result, truth, frame, stars, model)
+                rows.setdefault(method, []).append(
+                    {**row, 'seconds': seconds, 'case': name}
+                )
+            best = max(rows[m][-1]['psnr_db'] for m in ('noisy frame', *filters))
+            ours = rows['astroflat'][-1]['psnr_db']
+            print(f'{name}: classical {best:.2f} dB, ours {ours:.2f} dB', flush=True)
+    return rows
 
 
-def real(folder, denoiser, *, size=1024):
+def adapt(denoiser, frames, **options):
+    """Return the network, trained further on frames without truth."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'adapted.onnx'
+        return denoiser.adapt(frames, path, steps=150, **options)
+
+
+def real(folder, denoiser, *, adapted=True):
     """
     Compare each of several exposures with the mean of the others.
 
     Parameters
     ----------
     folder : Path
-        Folder of FITS files of one shape, exposed alike and not shifted.
+        As in `denoise_real.read_exposures`.
     denoiser : Denoiser
         Ours.
-    size : int, optional
-        Largest side of the part in the middle that is used.
+    adapted : bool, optional
+        Train the network further on these exposures.
 
     Returns
     -------
     dict
-        Root mean square of the difference to the mean of the others in the noise
-        of one frame, for each method; the noise of that mean is taken off.
+        For the faint and the bright part of the pixels, as `denoise_real.compare`.
     """
-    frames = [af.read_image(p)[0] for p in sorted(folder.glob('*.fit*'))]
-    frames = [np.asarray(_middle(f, size), np.float64) for f in frames]
-    table = {}
-    for k, frame in enumerate(frames):
-        others = [f for i, f in enumerate(frames) if i != k]
-        reference = np.mean(others, axis=0)
-        shared = np.var(others, axis=0, ddof=1) / len(others)
-        scale = np.median(frame) / np.median(reference)
-        methods = {'noisy': frame, 'astroflat': denoiser.denoise(frame)}
-        for s in (0.4, 0.6, 0.8, 1.1, 1.5, 2.2):
-            methods[f'Gaussian {s}'] = gaussian_filter(frame, s)
-        # Bright pixels would decide alone: faint 90 per cent.
-        faint = reference <= np.quantile(reference, 0.9)
-        for name, result in methods.items():
-            square = np.mean((result - scale * reference)[faint] ** 2)
-            own = max(square - np.mean(shared[faint]) * scale**2, 0.0)
-            table.setdefault(name, []).append(own)
-    noisy = np.mean(table['noisy'])
-    return {m: float(np.sqrt(np.mean(v) / noisy)) for m, v in table.items()}
+    exposures = denoise_real.read_exposures(folder)
+    networks = {'astroflat': denoiser}
+    if adapted:
+        size = min(96, min(exposures.frames.shape[1:]) // 16 * 16)
+        frames = list(exposures.frames.astype('f4'))
+        networks['astroflat, adapted'] = adapt(denoiser, frames, size=size)
+    wide = [(gaussian_filter, {'sigma': s}) for s in (5.0, 8.0, 12.0)]
+    filters = {**FILTERS, 'Gaussian': [*FILTERS['Gaussian'], *wide]}
+
+    def methods(frame):
+        yield from denoise_real.classical(frame, filters)
+        for name, network in networks.items():
+            yield name, np.asarray(network.denoise(frame))
+
+    tables = denoise_real.compare(exposures, methods)
+    return {part: denoise_real.best_settings(t) for part, t in tables.items()}
 
 
-def _middle(image, size):
-    """Cut the middle out."""
-    return image[
-        tuple(slice(max(0, (n - size) // 2), (n + size) // 2) for n in image.shape)
+def noise2void(python, denoiser, seconds):
+    """
+    Compare with Noise2Void on three star fields.
+
+    Parameters
+    ----------
+    python : path-like
+        Interpreter of an environment with CAREamics.
+    denoiser : Denoiser
+        Ours.
+    seconds : float
+        For the training.
+
+    Returns
+    -------
+    dict
+        PSNR of each frame, and times for a million pixels.
+    """
+    chosen = [('ccd', 1000), ('cmos', 300), ('dslr', 100)]
+    made = [one_case(c, level, 'starfield', 512) for c, level in chosen]
+    noises = [NoiseModel(m.gain, m.read_noise, m.bias) for *_, m in made]
+    images = [
+        n.forward(frame.data)
+        for n, (_, _, frame, _, _) in zip(noises, made, strict=True)
     ]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / 'in.npz', Path(folder) / 'out.npz'
+        np.savez(source, images=np.array(images))
+        script = Path(__file__).with_name('denoise_n2v.py')
+        command = [python, script, source, target, str(seconds)]
+        subprocess.run(list(map(str, command)), check=True)
+        found = dict(np.load(target))
+    megapixels = sum(image.size for image in images) / 1e6
+    table = {
+        'version': str(found['version']),
+        'train_seconds': float(found['train']),
+        'epochs': int(found['epochs']),
+        'n2v_seconds_per_mpx': float(found['predict']) / megapixels,
+    }
+    start = time.perf_counter()
+    ours = [denoiser.denoise(frame).data for _, _, frame, _, _ in made]
+    table['ours_seconds_per_mpx'] = (time.perf_counter() - start) / megapixels
+    theirs = [n.unbiased(z) for n, z in zip(noises, found['images'], strict=True)]
+    for (name, truth, frame, stars, model), a, b in zip(
+        made, ours, theirs, strict=True
+    ):
+        rows = [measure(np.float64(r), truth, frame, stars, model) for r in (a, b)]
+        table[name] = {
+            'psnr_db': [r['psnr_db'] for r in rows],
+            'left': [r['left'] for r in rows],
+        }
+    return table
 
 
-def as_rst(table):
-    """Return the table of the documentation."""
-    head = ['method', 'PSNR', 'SSIM', 'noise left', 'kept', 'found', 'false']
-    head += ['background', 'correlation', *(f'bias {a}-{b}' for a, b in BINS)]
-    head += [f'S/N {a}-{b}' for a, b in BINS[:3]] + ['S/N sky', 'time']
-    lines = ['.. list-table::', '   :header-rows: 1', '']
-    for row in [head, *(_cells(m, r) for m, r in table.items())]:
+HEADS = (
+    ('PSNR (dB)', 'psnr_db', '.2f'),
+    ('SSIM', 'ssim', '.3f'),
+    ('noise left', 'left', '.3f'),
+    ('detections kept (%)', 'kept', '.1f'),
+    ('found (%)', 'complete', '.1f'),
+    ('false sources', 'false', 'd'),
+    ('background (ADU)', 'background', '+.2f'),
+    ('residual and sky', 'correlation', '+.3f'),
+    ('S/N on sky', 'sky_gain', '.2f'),
+    ('time (s)', 'seconds', '.2f'),
+)
+
+
+def as_rst(tables):
+    """Return the tables of the documentation."""
+    text = ':orphan:\n\n.. tables start here\n\n'
+    if 'simulated' in tables:
+        rows = tables['simulated']
+        head = ['method', *(h for h, _, _ in HEADS)]
+        body = [[m, *(f'{r[k]:{f}}' for _, k, f in HEADS)] for m, r in rows.items()]
+        text += _list_table('Simulated frames', head, body)
+        head = ['signal to noise of the star', *(f'{a}-{b}' for a, b in BINS)]
+        body = [
+            [m, *(f'{b["bias"]:+.1f} ± {b["error"]:.1f}' for b in r['bins'])]
+            for m, r in rows.items()
+            if m != 'noisy frame'
+        ]
+        text += _list_table('Bias of fluxes (%)', head, body)
+        body = [
+            [m, *(f'{b["gain"]:.2f}' for b in r['bins'])]
+            for m, r in rows.items()
+            if m != 'noisy frame'
+        ]
+        text += _list_table('Gain in signal to noise of fluxes', head, body)
+    if 'real' in tables:
+        columns = [(f, p) for f, parts in tables['real'].items() for p in parts]
+        head = ['method', *(f'{f}, {p}' for f, p in columns)]
+        names = list(next(iter(next(iter(tables['real'].values())).values())))
+        body = [
+            [
+                m,
+                *(
+                    '{:.3f} ± {:.3f}'.format(*tables['real'][f][p][m])
+                    for f, p in columns
+                ),
+            ]
+            for m in names
+        ]
+        text += _list_table('Error of real frames in their noise', head, body)
+    return text
+
+
+def _list_table(title, head, body):
+    """Return one table."""
+    lines = [f'.. list-table:: {title}', '   :header-rows: 1', '']
+    for row in [head, *body]:
         lines += [f'   {"*" if i == 0 else " "} - {cell}' for i, cell in enumerate(row)]
-    return '\n'.join(lines) + '\n'
+    return '\n'.join(lines) + '\n\n'
 
 
-def _cells(method, row):
-    """Return one row as text."""
-    cells = [
-        method,
-        f'{row["psnr_db"]:.2f}',
-        f'{row["ssim"]:.3f}',
-        f'{row["left"]:.3f}',
-    ]
-    cells += [f'{row["kept"]:.1f} %', f'{row["complete"]:.1f} %', f'{row["false"]:d}']
-    cells += [f'{row["background"]:+.2f}', f'{row["correlation"]:+.3f}']
-    cells += [f'{b["bias"]:+.1f} ± {b["error"]:.1f} %' for b in row['bins']]
-    cells += [f'{b["gain"]:.2f}' for b in row['bins'][:3]]
-    return [*cells, f'{row["sky_gain"]:.2f}', f'{row["seconds"]:.2f} s']
+def parse():
+    """Return the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--quick', action='store_true')
+    parser.add_argument('--ours', action='store_true', help='no classical filters')
+    parser.add_argument('--no-adapted', action='store_true')
+    parser.add_argument('--cameras', nargs='*', default=['ccd', 'cmos', 'dslr'])
+    parser.add_argument('--model', default='default')
+    parser.add_argument('--merge', type=Path, nargs='*', default=[])
+    parser.add_argument('--json', type=Path)
+    parser.add_argument('--rst', type=Path)
+    parser.add_argument('--real', type=Path, nargs='*', default=[])
+    parser.add_argument('--n2v', type=Path, help='interpreter with CAREamics')
+    parser.add_argument('--n2v-seconds', type=float, default=240.0)
+    return parser.parse_args()
+
+
+def run(args):
+    """Return the numbers of what was asked for."""
+    denoiser = af.Denoiser(args.model, device='cpu')
+    options = {'adapted': not args.no_adapted}
+    raw = {'model': denoiser.card.name, 'real': {}}
+    if args.cameras:
+        filters = {} if args.ours else FILTERS
+        raw['rows'] = simulated(
+            denoiser, args.quick, args.cameras, filters=filters, **options
+        )
+    for folder in args.real:
+        raw['real'][folder.name] = real(folder, denoiser, **options)
+        print(folder.name, json.dumps(raw['real'][folder.name], indent=1), flush=True)
+    if args.n2v:
+        raw['n2v'] = noise2void(args.n2v, denoiser, args.n2v_seconds)
+        print(json.dumps(raw['n2v'], indent=1))
+    return raw
+
+
+def merge(parts):
+    """Put the numbers of parts together."""
+    raw = {'real': {}, 'rows': {}}
+    for part in parts:
+        raw['real'] |= part.get('real', {})
+        for method, rows in part.get('rows', {}).items():
+            raw['rows'].setdefault(method, []).extend(rows)
+        raw |= {k: v for k, v in part.items() if k not in raw}
+    return raw
 
 
 def main():
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--quick', action='store_true')
-    parser.add_argument('--ours', action='store_true', help='no classical filters')
-    parser.add_argument('--model', default='default')
-    parser.add_argument('--json', type=Path)
-    parser.add_argument('--rst', type=Path)
-    parser.add_argument('--real', type=Path, nargs='*', default=[])
-    args = parser.parse_args()
-    denoiser = af.Denoiser(args.model, device='cpu')
-    filters = {} if args.ours else FILTERS
-    tables = {'simulated': simulated(denoiser, args.quick, filters)}
-    text = as_rst(tables['simulated'])
+    args = parse()
+    if args.merge:
+        raw = merge([json.loads(p.read_text('utf-8')) for p in args.merge])
+    else:
+        raw = run(args)
+    tables = {}
+    if raw.get('rows'):
+        noisy = raw['rows']['noisy frame']
+        tables['simulated'] = {m: summarise(r, noisy) for m, r in raw['rows'].items()}
+    if raw['real']:
+        tables['real'] = raw['real']
+    text = as_rst(tables)
     print(text)
-    for folder in args.real:
-        tables[folder.name] = real(folder, denoiser)
-        print(folder.name, json.dumps(tables[folder.name], indent=1))
     if args.rst:
         args.rst.write_text(text, encoding='utf-8')
     if args.json:
-        args.json.write_text(json.dumps(tables, indent=1) + '\n', encoding='utf-8')
+        args.json.write_text(json.dumps(raw, indent=1) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':
