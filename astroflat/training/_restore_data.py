@@ -138,7 +138,7 @@ class SquareMaker:
         believed, seen = _believed(kernels, width, kind, g)
         known = torch.fft.rfft2(_embed(believed, size)) * narrow
         u = _uniform(self.count, g)
-        strength = ((1.6 * u) - 0.1).clamp(0.0, 1.0)
+        strength = (1.8 * u - 0.12).clamp(0.0, 1.0)
         wanted = wanted_width(seen, strength)
         same = (strength == 0)[:, None, None]
         target = torch.fft.rfft2(gaussian(size, wanted / _FWHM))
@@ -221,12 +221,12 @@ def _believed(
     """Return what the user says the point-spread functions are, and their widths."""
     n = len(kernels)
     off = 0.05 * torch.randn((n,), device=g.device, generator=g)
-    off = 1.0 + torch.where(_uniform(n, g) < 0.5, off, torch.zeros_like(off))
+    off = 1.0 + torch.where(_uniform(n, g) < 0.3, off, torch.zeros_like(off))
     off = off.clamp(0.85, 1.15)
     # A round Moffat of the same width, where only that is known.
     inner = torch.sqrt((width**2 - (_FWHM * CORE) ** 2).clamp(min=0.7))
     plain = _round_moffat(inner, 3.0)
-    guess = (_uniform(n, g) < 0.3) & (kind < 2)
+    guess = (_uniform(n, g) < 0.25) & (kind < 2)
     shape = torch.where(guess[:, None, None], plain, kernels)
     theta = torch.zeros((n, 2, 3), device=kernels.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1.0 / off
