@@ -86,6 +86,69 @@ def test_png_stays_whole(denoiser, frames, tmp_path):
     assert data.std() < 8.0
 
 
+LEVELS = ((200.0, 400.0), (500.0, 1500.0))
+
+
+def mosaic(seed, shape=(128, 160)):
+    """A frame behind a mosaic of colours, with the noise of photons."""
+    light = np.tile(LEVELS, (shape[0] // 2, shape[1] // 2))
+    return np.random.default_rng(seed).poisson(light).astype('u2')
+
+
+def check_colours(clean, original, denoiser, atol):
+    """Each colour is as if it were denoised alone."""
+    for y in (0, 1):
+        for x in (0, 1):
+            part = np.asarray(clean[y::2, x::2], float)
+            level = LEVELS[y][x]
+            assert part.mean() == pytest.approx(level, rel=0.01)
+            assert part.std() < 0.4 * level**0.5
+            alone = denoiser.denoise(original[y::2, x::2].astype('f4'), gain=1.0)
+            np.testing.assert_allclose(part, alone, atol=atol)
+
+
+@pytest.mark.parametrize(('name', 'atol'), [('in.tif', 1e-4), ('in.png', 0.501)])
+def test_mosaic_files(denoiser, tmp_path, name, atol):
+    """Files without a header are mosaics if the user says so; colours stay apart."""
+    from astroflat.io.export import write_image
+
+    original = mosaic(1)
+    write_image(original, tmp_path / name, dtype='uint16')
+    where = [str(tmp_path / name), '-o', str(tmp_path / 'out')]
+    options = ['--bayer', '--gain', '1', '--device', 'cpu', '--no-figure', '-q']
+    assert main(['denoise', *where, *options]) == 0
+    clean = af.read_image(tmp_path / 'out' / name)[0]
+    assert clean.dtype == (np.float32 if name.endswith('tif') else np.uint16)
+    check_colours(clean, original, denoiser, atol)
+
+
+def test_mosaic_video(denoiser, tmp_path):
+    """A video says itself that it is a mosaic, and still does after that."""
+    frames = np.array([mosaic(k) for k in range(2)])
+    write_ser(tmp_path / 'in.ser', frames, color='RGGB')
+    report = denoise_frames(
+        tmp_path / 'in.ser', denoiser, output=tmp_path / 'out.ser', gain=1.0
+    )
+    assert (report.n_frames, report.n_clipped) == (2, 0)
+    with open_frames(tmp_path / 'out.ser') as stack:
+        assert stack.color == 'RGGB'
+        for k in range(2):
+            check_colours(np.asarray(stack[k]), frames[k], denoiser, 0.501)
+
+
+def test_colour_stack(denoiser, tmp_path):
+    """Of a stack of colour frames each plane is denoised, in each frame."""
+    light = np.full((2, 64, 80, 3), (200.0, 400.0, 900.0))
+    frames = np.random.default_rng(4).poisson(light).astype('f4')
+    denoise_frames(frames, denoiser, output=tmp_path / 'out.fits', gain=1.0)
+    cube = fits.getdata(tmp_path / 'out.fits')
+    assert cube.shape == (2, 3, 64, 80)
+    for k in range(2):
+        alone = denoiser.denoise(frames[k], gain=1.0)
+        np.testing.assert_allclose(np.moveaxis(cube[k], 0, -1), alone, rtol=1e-5)
+        assert alone[..., 2].std() < 0.4 * frames[k][..., 2].std()
+
+
 def test_preview(frames, tmp_path):
     """A preview writes a figure and no frame."""
     fits.writeto(tmp_path / 'light.fits', np.tile(frames[0], (4, 4)))
