@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from astroflat.neural._strips import run_strips
+
 __all__ = [
     'BLOCK',
     'N_SORTED',
@@ -142,17 +144,45 @@ def bin_mean(
     bad : `~numpy.ndarray` of bool
         Where there is none.
     """
-    good = np.where(bad, np.float32(0), image).astype(np.float32, copy=False)
+    clean = not bad.any()
+    good = image if clean else np.where(bad, np.float32(0), image)
+    good = good.astype(np.float32, copy=False)
     if factor == 1:
         return good, bad
-    edges = [np.arange(0, size, factor) for size in image.shape]
+    if clean:
+        rows, columns = (_bin_sizes(size, factor) for size in image.shape)
+        count = np.outer(rows, columns)
+    else:
+        count = _bin_sums((~bad).astype(np.float32), factor)
+    return _bin_sums(good, factor) / np.maximum(count, 1), count == 0
 
-    def add(values: np.ndarray) -> np.ndarray:
-        rows = np.add.reduceat(values, edges[0], axis=0)
-        return np.add.reduceat(rows, edges[1], axis=1)
 
-    count = add((~bad).astype(np.float32))
-    return add(good) / np.maximum(count, 1), count == 0
+def _bin_sizes(size: int, factor: int) -> np.ndarray:
+    """Return how many pixels each bin has along an axis."""
+    starts = np.arange(0, size, factor)
+    return np.minimum(size - starts, factor).astype(np.float32)
+
+
+def _bin_sums(values: np.ndarray, factor: int) -> np.ndarray:
+    """Add up the pixels of each bin."""
+    ny, nx = values.shape
+    out = np.empty((-(-ny // factor), -(-nx // factor)), np.float32)
+
+    def add(rows: slice) -> None:
+        part = values[rows]
+        whole = len(part) // factor * factor
+        sums = part[:whole].reshape(-1, factor, nx).sum(axis=1)
+        if whole < len(part):
+            sums = np.concatenate([sums, part[whole:].sum(axis=0)[None]])
+        columns = np.pad(sums, [(0, 0), (0, -nx % factor)])
+        first = rows.start // factor
+        # Sums of strided columns: much faster than a reduction of short rows.
+        out[first : first + len(sums)] = sum(
+            columns[:, i::factor] for i in range(factor)
+        )
+
+    run_strips(add, values.shape, multiple=factor)
+    return out
 
 
 def sorted_groups(image: np.ndarray, block: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from astroflat.neural._dust_levels import DustField, find_dust
 from astroflat.neural._smooth import SmoothFields, enlarge, find_smooth, gate
+from astroflat.neural._strips import per_strip, run_strips
 
 if TYPE_CHECKING:
     from astroflat.neural.runtime import Session
@@ -133,7 +135,12 @@ def estimate_plane(
     log_v, g = (enlarge(grid, shape) for grid in grids[:2])
     dust = None
     if mode != 'additive' and parts != 'smooth':
-        even = (image - np.float32(smooth.level) * g) * np.exp(-log_v)
+        even = per_strip(
+            lambda light, v, added: (
+                (light - np.float32(smooth.level) * added) * np.exp(-v)
+            ),
+            *(image, log_v, g),
+        )
         card = networks.dust.card
         dust = find_dust(even, bad, networks.dust, card.extra, halo=card.halo)
     sigma_v, sigma_g = (enlarge(grid, shape, order=1) for grid in grids[2:])
@@ -141,16 +148,21 @@ def estimate_plane(
         log_v, g, sigma_v, sigma_g, gates = zeros, zeros, zeros, zeros, (0.0, 0.0)
     # Response of single pixels: no frame shows it, it is there all the same.
     floor = np.float32(networks.fields.card.extra.get('sigma_floor', 0.0))
-    variance = sigma_v**2 + floor**2
+    parts_of_sigma = [sigma_v] if dust is None else [sigma_v, dust.sigma]
+    sigma = per_strip(
+        lambda *sigmas: np.sqrt(sum(np.square(part) for part in sigmas) + floor**2),
+        *parts_of_sigma,
+    )
     if dust is not None:
         log_v = log_v + dust.log_flat
-        variance = variance + dust.sigma**2
-    level = np.float32(strength * smooth.level)
+    if strength != 1:
+        log_v = np.float32(strength) * log_v
+    level = np.float32(smooth.level)
     return PlaneFields(
-        log_flat=np.float32(strength) * log_v,
-        sigma=np.sqrt(variance),
-        gradient=level * g,
-        sigma_gradient=np.float32(smooth.level) * sigma_g,
+        log_flat=log_v,
+        sigma=sigma,
+        gradient=np.float32(strength) * level * g,
+        sigma_gradient=level * sigma_g,
         smooth=smooth,
         dust=dust,
         gates=gates,
@@ -254,7 +266,7 @@ def plane_numbers(plane: PlaneFields) -> dict[str, Any]:
     smooth, dust = plane.smooth, plane.dust
     if smooth is None:
         return {'level': 0.0}
-    change = 100 * float(plane.log_flat.std())
+    change = 100 * _std(plane.log_flat)
     expected = 100 * _rms(plane.sigma)
     return {
         'level': smooth.level,
@@ -277,4 +289,13 @@ def plane_numbers(plane: PlaneFields) -> dict[str, Any]:
 
 
 def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values, dtype=float))))
+    sums = run_strips(
+        lambda rows: np.square(values[rows], dtype=float).sum(), values.shape
+    )
+    return math.sqrt(sum(sums) / values.size)
+
+
+def _std(values: np.ndarray) -> float:
+    mean = sum(run_strips(lambda rows: values[rows].sum(dtype=float), values.shape))
+    mean /= values.size
+    return math.sqrt(max(_rms(values) ** 2 - mean**2, 0.0))

@@ -10,6 +10,7 @@ import numpy as np
 
 from astroflat._report import QualityReport, to_mmag
 from astroflat.neural._compose import PlaneFields, plane_numbers, sky_share
+from astroflat.neural._strips import per_strip
 
 if TYPE_CHECKING:
     from astroflat.neural.cards import ModelCard
@@ -39,8 +40,11 @@ def confidence_of(sigma: np.ndarray) -> np.ndarray:
     """
     from scipy.special import erf
 
-    with np.errstate(divide='ignore'):
-        return erf(_RIGHT / (math.sqrt(2) * sigma)).astype(np.float32)
+    def chance(part: np.ndarray) -> np.ndarray:
+        with np.errstate(divide='ignore'):
+            return erf(_RIGHT / (math.sqrt(2) * part))
+
+    return per_strip(chance, sigma)
 
 
 def make_report(

@@ -23,6 +23,7 @@ from astroflat.neural._cells import (
     stretch,
 )
 from astroflat.neural._smooth import enlarge
+from astroflat.neural._strips import per_strip
 from astroflat.neural._symmetry import N_WAYS, turn, turn_back
 from astroflat.neural.tiles import apply_tiled
 
@@ -152,7 +153,8 @@ def find_dust(
         if i:
             for box, step in _pieces(sigma**2 * (objects != 0), image.shape, factor):
                 variance[box] += step
-    return DustField(log_flat, np.sqrt(variance), int(counts[0]), int(counts[1]))
+    sigma = per_strip(np.sqrt, variance, out=variance)
+    return DustField(log_flat, sigma, int(counts[0]), int(counts[1]))
 
 
 def _one_level(

@@ -22,6 +22,7 @@ from astroflat.neural._compose import (
     share_channels,
 )
 from astroflat.neural._corrector_report import confidence_of, make_report
+from astroflat.neural._strips import per_strip
 from astroflat.neural.models import Model, find_model
 from astroflat.neural.sessions import get_session
 from astroflat.solution import FlatSolution
@@ -216,7 +217,7 @@ class FlatCorrector:
         record(meta, 'FlatCorrector', history=self._history(), **self._cards())
         return FlatSolution(
             flat=frame.ccd(
-                np.where(holes, np.float32(1), _join(flat, frame)),
+                _fill(_join(flat, frame), holes),
                 mask=holes if holes.any() else None,
                 uncertainty=StdDevUncertainty(_join(sigma, frame)),
                 unit=u.dimensionless_unscaled,
@@ -325,13 +326,21 @@ def _flat(
     """Return F of mean 1 where anything smooth is corrected, and its sigma."""
     flats, sigmas = [], []
     for plane, hole in zip(found, bad, strict=True):
-        flat = np.exp(np.float32(power) * plane.log_flat)
-        good = ~hole
-        if plane.gates[0] and good.any():
-            flat /= np.float32(flat[good].mean(dtype=float))
+        flat = per_strip(lambda v: np.exp(np.float32(power) * v), plane.log_flat)
+        if plane.gates[0] and not hole.all():
+            good = ~hole if hole.any() else True
+            mean = np.float32(flat.mean(dtype=float, where=good))
+            flat = per_strip(lambda part, mean=mean: part / mean, flat, out=flat)
         flats.append(flat)
-        sigmas.append((power * plane.sigma * flat).astype(np.float32))
+        sigmas.append(
+            per_strip(lambda s, f: np.float32(power) * s * f, plane.sigma, flat)
+        )
     return flats, sigmas
+
+
+def _fill(flat: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Set F to 1 where nothing is known."""
+    return np.where(holes, np.float32(1), flat) if holes.any() else flat
 
 
 def _join(planes: list[np.ndarray], frame: Frame) -> np.ndarray:

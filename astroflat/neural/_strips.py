@@ -1,0 +1,97 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Arithmetic on large frames, a few rows at a time and on all processors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+__all__ = ['count_threads', 'per_strip', 'run_strips']
+
+# Pixels of a strip: what fits a cache beside its results.
+_PIXELS = 2**18
+
+
+def count_threads() -> int:
+    """
+    Return how many processors this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def run_strips(
+    function: Callable[[slice], Any], shape: tuple[int, ...], *, multiple: int = 1
+) -> list[Any]:
+    """
+    Call a function for strips of rows, on threads if there are many.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a slice of rows.
+
+    shape : tuple of int
+        Shape of the frame; its first number counts the rows.
+
+    multiple : int, optional
+        What the first row of each strip has to be a multiple of.
+
+    Returns
+    -------
+    list
+        What the function returned, in the order of the strips. Which strips
+        there are does not depend on the number of threads.
+    """
+    rows, row = shape[0], max(1, int(np.prod(shape[1:])))
+    step = multiple * max(1, round(_PIXELS / row / multiple))
+    strips = [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
+    threads = min(count_threads(), len(strips))
+    if threads <= 1:
+        return [function(strip) for strip in strips]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, strips))
+
+
+def per_strip(
+    function: Callable[..., np.ndarray],
+    *arrays: np.ndarray,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """
+    Compute an array from others, pixel by pixel.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the same rows of all arrays.
+
+    *arrays : `~numpy.ndarray`
+        Arrays of one shape.
+
+    out : `~numpy.ndarray` or None, optional
+        Where to write; a new float32 array by default.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The result.
+    """
+    result = np.empty(arrays[0].shape, np.float32) if out is None else out
+
+    def compute(rows: slice) -> None:
+        result[rows] = function(*(array[rows] for array in arrays))
+
+    run_strips(compute, result.shape)
+    return result
