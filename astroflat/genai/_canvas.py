@@ -21,6 +21,7 @@ RATIOS = ('1:1', '2:3', '3:2', '3:4', '4:3', '4:5', '5:4', '9:16', '16:9', '21:9
 _RATIO_ERROR = 0.025
 # The background is known to this many cells along the shorter side.
 _CELLS = 12
+_DEGREE = 4
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def smooth_background(data: np.ndarray, good: np.ndarray) -> np.ndarray | None:
     Returns
     -------
     background : `~numpy.ndarray` or None
-        Means of blocks, smoothed; None if it comes near zero somewhere, as
-        beside the limb of the Sun.
+        A polynomial times the smoothed means of blocks over it; None if it
+        comes near zero somewhere, as beside the limb of the Sun.
     """
     from scipy import ndimage
 
@@ -113,8 +114,7 @@ def smooth_background(data: np.ndarray, good: np.ndarray) -> np.ndarray | None:
     count = _block_sum(good.astype(float), side)
     sigma = min(data.shape) / side / _CELLS
     weight = ndimage.gaussian_filter(count, sigma, mode='nearest') + 1e-6
-    level = np.median(total[count > 0] / count[count > 0])
-    coarse = np.full(total.shape, float(level))
+    coarse = _polynomial(total, count)
     # What the first smoothing takes off a curved vignette, the second gives back.
     for _ in range(2):
         if not coarse.min() > 0.05 * coarse.max():
@@ -124,12 +124,32 @@ def smooth_background(data: np.ndarray, good: np.ndarray) -> np.ndarray | None:
         coarse = coarse * (ratio + 1e-6) / weight
     if not coarse.min() > 0.05 * coarse.max():
         return None
-    y, x = (
-        np.clip((np.arange(n) + 0.5) / side - 0.5, 0, m - 1)
-        for n, m in zip(data.shape, coarse.shape, strict=True)
-    )
-    rows = _interpolate(coarse, y)
-    return _interpolate(rows.T, x).T.astype(data.dtype)
+    y, x = ((np.arange(n) + 0.5) / side - 0.5 for n in data.shape)
+    fine = _interpolate(_interpolate(coarse, y).T, x).T
+    return np.maximum(fine, 0.02 * coarse.max()).astype(data.dtype)
+
+
+def _polynomial(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Fit a polynomial to means of blocks; their median if it comes near zero."""
+    from numpy.polynomial.legendre import legvander2d
+
+    v, u = (np.linspace(-1, 1, n) for n in total.shape)
+    terms = legvander2d(*np.meshgrid(v, u, indexing='ij'), (_DEGREE, _DEGREE))
+    terms = terms[
+        ...,
+        [
+            i
+            for i in range((_DEGREE + 1) ** 2)
+            if sum(divmod(i, _DEGREE + 1)) <= _DEGREE
+        ],
+    ]
+    used = count >= 0.5 * count.max()
+    mean = total[used] / count[used]
+    fit = np.linalg.lstsq(terms[used], mean, rcond=None)[0]
+    surface = terms @ fit
+    if surface.min() > 0.05 * surface.max():
+        return surface
+    return np.full(total.shape, float(np.median(mean)))
 
 
 def _block_sum(array: np.ndarray, side: int) -> np.ndarray:
@@ -139,8 +159,8 @@ def _block_sum(array: np.ndarray, side: int) -> np.ndarray:
 
 
 def _interpolate(array: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return rows between the rows of an array."""
-    below = np.minimum(place.astype(int), max(array.shape[0] - 2, 0))
+    """Return rows between the rows of an array, and a little beyond them."""
+    below = np.clip(np.floor(place).astype(int), 0, max(array.shape[0] - 2, 0))
     above = np.minimum(below + 1, array.shape[0] - 1)
     part = (place - below)[:, None]
     return array[below] * (1 - part) + array[above] * part
