@@ -143,6 +143,7 @@ def restore_frames(
     tell = on_progress or _silent
 
     def work(ccd: Any) -> Any:
+        """Restore one image."""
         return restorer.restore(ccd, full_output=True, **options)
 
     done = []
@@ -151,6 +152,7 @@ def restore_frames(
     ):
 
         def part(fraction: float, text: str, start: int = index) -> None:
+            """Tell of a part of one image."""
             tell((start + fraction) / len(targets), text)
 
         done.append(_one(path, target, work, settings, part))

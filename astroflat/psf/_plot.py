@@ -18,7 +18,7 @@ __all__ = ['plot_field']
 _WHISKERS = 11
 
 
-def plot_field(field: PSFField) -> Figure:
+def plot_field(field: PSFField, *, figure: Figure | None = None) -> Figure:
     """
     Draw the width as a map, and the shapes as whiskers.
 
@@ -26,6 +26,9 @@ def plot_field(field: PSFField) -> Figure:
     ----------
     field : PSFField
         What to draw.
+
+    figure : `~matplotlib.figure.Figure`, optional
+        Where to draw.
 
     Returns
     -------
@@ -35,7 +38,9 @@ def plot_field(field: PSFField) -> Figure:
     from matplotlib.figure import Figure
 
     ny, nx = field.shape
-    figure = Figure(figsize=(11, min(1.5 + 4.2 * ny / nx, 9)), layout='constrained')
+    if figure is None:
+        size = (11, min(1.5 + 4.2 * ny / nx, 9))
+        figure = Figure(figsize=size, layout='constrained')
     left, right = figure.subplots(1, 2)
     _draw_widths(left, field)
     _draw_whiskers(right, field)
@@ -73,8 +78,9 @@ def _draw_widths(ax: Axes, field: PSFField) -> None:
             edgecolors='white',
             linewidths=0.5,
         )
-    error = field.report.numbers['fwhm_error_percent']
-    ax.set_title(f'FWHM: {field.fwhm:.2f} pixels ± {error:.1f} %', fontsize=10)
+    error = field.report.numbers['prediction_percent']
+    title = f'FWHM: {field.fwhm:.2f} pixels; stars from others ± {error:.1f} %'
+    ax.set_title(title, fontsize=10)
     ax.figure.colorbar(artist, ax=ax, fraction=0.046, pad=0.03, label='pixels')
 
 

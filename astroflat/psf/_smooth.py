@@ -9,7 +9,9 @@ import numpy as np
 
 __all__ = ['SmoothMap', 'fit_map', 'n_terms']
 
-_CLIP = 4.0
+_CLIP, _LEAST = 4.0, 0.03
+# How far off a star may count, over the median of all.
+_WORST = 0.3
 # A cell with fewer stars leans on the polynomial.
 _SHRINK = 3.0
 
@@ -64,7 +66,8 @@ class SmoothMap:
         Stars in the cells, ``(ny, nx)``.
 
     prediction : float
-        Mean square error with which stars are predicted from the others.
+        Mean square error with which the first quantity of a star is predicted from
+        all others.
 
     floor, ceiling : float
         What the first quantity is held between.
@@ -174,8 +177,10 @@ def fit_map(
     for _ in range(8):
         coefficients, covariance = _solve(terms[used], values[used], weights[used])
         left = values - terms @ coefficients
-        # The median does not see the outliers that the mean follows.
-        spread = 1.4826 * np.median(np.abs(left[used]), axis=0) + 1e-12
+        # The median does not see the outliers that the mean follows. What is less
+        # off than the smooth function may be itself is none.
+        spread = 1.4826 * np.median(np.abs(left[used]), axis=0)
+        spread = np.maximum(spread, _LEAST * float(np.median(values[:, 0])))
         keep = (np.abs(left) <= _CLIP * spread).all(axis=1)
         if keep.sum() < max(terms.shape[1] + 1, 0.5 * len(x)) or (keep == used).all():
             break
@@ -187,7 +192,14 @@ def fit_map(
         covariance,
         _scatter(left[used], weights[used], terms.shape[1]),
         (x[used].min(), x[used].max(), y[used].min(), y[used].max()),
-        prediction=_press(terms[used], left[used], weights[used], covariance),
+        prediction=_press(
+            terms,
+            left[:, 0],
+            weights,
+            covariance,
+            used,
+            _WORST * float(np.median(values[:, 0])),
+        ),
         floor=0.8 * values[used, 0].min(),
         ceiling=1.25 * values[used, 0].max(),
     )
@@ -217,13 +229,22 @@ def _in_bulk(values: np.ndarray) -> np.ndarray:
 
 
 def _press(
-    terms: np.ndarray, left: np.ndarray, weights: np.ndarray, covariance: np.ndarray
+    terms: np.ndarray,
+    left: np.ndarray,
+    weights: np.ndarray,
+    covariance: np.ndarray,
+    used: np.ndarray,
+    worst: float,
 ) -> float:
-    """Return how far off each star is predicted by a fit without it."""
-    relative = weights / weights.mean()
+    """Return how far off stars are predicted by a fit without them, mean square."""
+    relative = weights / weights[used].mean()
     leverage = relative * np.einsum('ni,ij,nj->n', terms, covariance, terms)
-    off = left / np.maximum(1 - leverage, 1e-3)[:, None]
-    return float((relative[:, None] * off**2).sum() / relative.sum())
+    off = np.where(used, left / np.maximum(1 - leverage, 1e-3), left)
+    # Stars that were left out count too, or a fit that leaves out what it does not
+    # follow would seem the best; but none counts more than this.
+    share = np.minimum(relative, 4)
+    square = np.minimum(off**2, worst**2)
+    return float((share * square).sum() / share.sum())
 
 
 def _solve(

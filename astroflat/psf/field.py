@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ['PSFField', 'measure_field']
 
-_DEGREES = (2, 1, 0)
+_DEGREES = (4, 3, 2, 1, 0)
 # A width is not known better than this, whatever the residuals of the fit say.
 _FLOOR = 0.01
 
@@ -212,9 +212,15 @@ class PSFField:
             size=size,
         )
 
-    def plot(self) -> Figure:
+    def plot(self, *, figure: Figure | None = None) -> Figure:
         """
         Draw the width over the image, and the shapes as whiskers.
+
+        Parameters
+        ----------
+        figure : `~matplotlib.figure.Figure`, optional
+            Where to draw, such as ``plt.figure()``; by default a new one that
+            pyplot does not know.
 
         Returns
         -------
@@ -224,7 +230,7 @@ class PSFField:
         """
         from astroflat.psf._plot import plot_field
 
-        return plot_field(self)
+        return plot_field(self, figure=figure)
 
     def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
         """
@@ -309,6 +315,9 @@ class PSFField:
             'ellipticity_largest': float(ellipticity.max()),
             'beta': self.beta,
             'fwhm_error_percent': float(100 * error / self.fwhm),
+            'prediction_percent': float(
+                50 * math.sqrt(self._smooth.prediction) / self.fwhm**2
+            ),
             'scatter_percent': float(100 * np.std(left) / self.fwhm),
             'scatter_of_constant_percent': float(100 * np.std(own) / self.fwhm),
         }
@@ -349,8 +358,9 @@ def measure_field(
 
     degree : int, optional
         Degree of the polynomials in the place, 0 (the same everywhere) to 4. By
-        default the one, up to 2, that predicts each star best from all others.
-        It needs twice as many stars as coefficients, and at least three.
+        default the one that predicts each star best from all others. It needs
+        twice as many stars as coefficients (from 3 on, three times), and at least
+        three.
 
     grid : tuple of int, optional
         Cells along y and x that follow what is left. By default none.
@@ -410,7 +420,7 @@ def _degrees(stars: Table, degree: int | None) -> list[int]:
         msg = f'degree must be a whole number from 0 to 4, not {degree!r}'
         raise ValueError(msg)
     wanted = _DEGREES if degree is None else (int(degree),)
-    needed = [max(3, 2 * n_terms(choice)) for choice in wanted]
+    needed = [max(3, (2 if d < 3 else 3) * n_terms(d)) for d in wanted]
     allowed = [d for d, n in zip(wanted, needed, strict=True) if len(stars) >= n]
     if allowed:
         return allowed

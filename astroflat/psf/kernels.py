@@ -87,6 +87,7 @@ def moffat_kernel(
     scale = 4 * (2 ** (1 / beta) - 1)
 
     def profile(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the height at some places."""
         square = scale * (xx * x * x + 2 * xy * x * y + yy * y * y)
         return (1 + square) ** -beta
 
@@ -145,6 +146,7 @@ def gaussian_kernel(
     xx, xy, yy = inverse_of(fwhm, ellipticity, theta)
 
     def profile(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the height at some places."""
         return np.exp2(-4 * (xx * x * x + 2 * xy * x * y + yy * y * y))
 
     reach = 2 * fwhm / math.sqrt(1 - ellipticity)

@@ -180,7 +180,7 @@ def test_field_is_recovered(simulated):
     """The map is right to 4 % (rms) where a constant is wrong by 10 %."""
     truth, image = simulated
     found = measure_field(image)
-    assert found.degree == 2
+    assert found.degree >= 2
     y, x = np.mgrid[0:499:9j, 0:699:9j]
     wide = truth.fwhm_at(x, y)
     constant = np.std(wide) / np.mean(wide)
@@ -292,7 +292,7 @@ def test_plot(simulated):
     field = measure_field(simulated[1])
     figure = field.plot()
     left, right = figure.axes[:2]
-    assert '± ' in left.get_title()
+    assert 'stars from others ± ' in left.get_title()
     used = int(np.count_nonzero(field.table['used']))
     assert len(right.collections[0].get_segments()) == used
     segments = np.array(right.collections[1].get_segments())
