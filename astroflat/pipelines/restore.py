@@ -142,8 +142,7 @@ def restore_frames(
     targets = _targets(files, Path(output), settings)
     tell = on_progress or _silent
 
-    def work(ccd: Any) -> Any:
-        """Restore one image."""
+    def _work(ccd: Any) -> Any:
         return restorer.restore(ccd, full_output=True, **options)
 
     done = []
@@ -151,11 +150,10 @@ def restore_frames(
         progress(list(targets.items()), enabled=progress_bar, description='restore')
     ):
 
-        def part(fraction: float, text: str, start: int = index) -> None:
-            """Tell of a part of one image."""
+        def _part(fraction: float, text: str, start: int = index) -> None:
             tell((start + fraction) / len(targets), text)
 
-        done.append(_one(path, target, work, settings, part))
+        done.append(_one(path, target, _work, settings, _part))
     tell(1.0, 'done')
     return RestoreReport(
         list(targets.values()),

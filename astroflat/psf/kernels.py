@@ -86,13 +86,12 @@ def moffat_kernel(
     # At half of the maximum the argument of the power must be 2^(1/beta).
     scale = 4 * (2 ** (1 / beta) - 1)
 
-    def profile(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return the height at some places."""
+    def _profile(y: np.ndarray, x: np.ndarray) -> np.ndarray:
         square = scale * (xx * x * x + 2 * xy * x * y + yy * y * y)
         return (1 + square) ** -beta
 
     reach = 4 * fwhm / math.sqrt(1 - ellipticity)
-    return _integrate(profile, size_of(size, reach), offset, fwhm * (1 - ellipticity))
+    return _integrate(_profile, size_of(size, reach), offset, fwhm * (1 - ellipticity))
 
 
 def gaussian_kernel(
@@ -145,12 +144,11 @@ def gaussian_kernel(
     _check_ellipse(fwhm, ellipticity)
     xx, xy, yy = inverse_of(fwhm, ellipticity, theta)
 
-    def profile(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return the height at some places."""
+    def _profile(y: np.ndarray, x: np.ndarray) -> np.ndarray:
         return np.exp2(-4 * (xx * x * x + 2 * xy * x * y + yy * y * y))
 
     reach = 2 * fwhm / math.sqrt(1 - ellipticity)
-    return _integrate(profile, size_of(size, reach), offset, fwhm * (1 - ellipticity))
+    return _integrate(_profile, size_of(size, reach), offset, fwhm * (1 - ellipticity))
 
 
 def defocus_kernel(
