@@ -163,6 +163,7 @@ class GeminiInpainter(Adviser):
         drafts = []
 
         def note(painting: _Painting) -> np.ndarray:
+            """Keep the request in place of asking."""
             drafts.append(painting.request(self.seed))
             return painting.data
 
