@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroflat.neural._denoise_conserve import conserve
 from astroflat.neural._local_level import fill_bad, level_grid, level_rows
+from astroflat.neural._strips import per_strip, run_strips
 
 if TYPE_CHECKING:
     from astroflat.neural._stabilise import NoiseModel
@@ -15,14 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ['denoise_plane', 'noise_scale']
 
-_ROWS = 256
-# Side of the boxes in which the noise sums to nothing: its mean over one is known
-# to one percent.
-_WIDE = 96
-# Width in pixels of what it sums to nothing over around sources, and the height of
-# these in standard deviations of the noise of a pixel, from nothing to all.
-_NARROW = 1.5
-_STANDS_OUT = (0.4, 0.8)
 # Noise this close to that of the model is left as it is.
 _CLOSE = 0.12
 
@@ -63,26 +57,41 @@ def denoise_plane(
         Result in the dtype of the input; standard deviation that is left,
         float32; and the noise found in units of the model.
     """
-    values = noise.forward(data).astype(np.float32)
-    values = fill_bad(values, bad)
-    grid = level_grid(values)
-    scale = noise_scale(values)
-    factor = scale if abs(scale - 1.0) > _CLOSE and scale > 0 else 1.0
-    for rows in _strips(len(values)):
-        values[rows] -= level_rows(grid, rows, values.shape[1])
-    values /= np.float32(factor)
+    values, scale, factor = _see(data, bad, noise)
     found = _ask(values, session, tile, progress)
-    _conserve(found, values, bad)
+    conserve(found, values, bad)
     found[0] *= np.float32(strength * factor)
     result, left = np.array(data), np.empty(data.shape, np.float32)
-    for rows in _strips(len(values)):
+
+    def back(rows: slice) -> None:
         parts = data[rows], found[:, rows]
         result[rows], left[rows] = _back(
             *parts, noise, strength, factor, min(scale, 1.0)
         )
+
+    run_strips(back, data.shape)
     result[bad] = data[bad]
     left[bad] = noise.sigma(data[bad])
     return result, left, scale
+
+
+def _see(
+    data: np.ndarray, bad: np.ndarray, noise: NoiseModel
+) -> tuple[np.ndarray, float, float]:
+    """Return what the network sees, the noise found, and what it is divided by."""
+    values = per_strip(noise.forward, data)
+    values = fill_bad(values, bad)
+    grid = level_grid(values)
+    scale = noise_scale(values)
+    factor = scale if abs(scale - 1.0) > _CLOSE and scale > 0 else 1.0
+
+    def flatten(rows: slice) -> None:
+        values[rows] -= level_rows(grid, rows, values.shape[1])
+        if factor != 1.0:
+            values[rows] /= np.float32(factor)
+
+    run_strips(flatten, values.shape)
+    return values, scale, factor
 
 
 def _ask(
@@ -105,53 +114,6 @@ def _ask(
         out_channels=2,
         progress=progress,
     )
-
-
-def _conserve(found: np.ndarray, values: np.ndarray, bad: np.ndarray) -> None:
-    """
-    Make the noise found sum to nothing, in place.
-
-    That is what noise does; a network that takes faint sources for noise, or noise
-    for the wings of a source, does not. The sum is taken over some thousand pixels
-    everywhere, and over some ten around what stands out: there the flux in an
-    aperture stays that of the input. Pixels that are left as they are stay so.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    share = np.maximum(1.0 - found[1] ** 2, 0.0)
-    share[bad] = 0.0
-    found[0][share == 0] = 0.0
-    sums, shares = _box_sums(found[0]), _box_sums(share)
-    grid = np.where(shares > 16.0, sums / np.maximum(shares, 16.0), 0.0)
-    grid = grid.astype(np.float32)
-    for rows in _strips(len(share)):
-        level = level_rows(grid, rows, share.shape[1], block=_WIDE)
-        found[0, rows] -= share[rows] * level
-    near = _near_sources(values - found[0])
-    if near.any():
-        near *= gaussian_filter(found[0], _NARROW)
-        near /= np.maximum(gaussian_filter(share, _NARROW), 0.1)
-        found[0] -= share * near
-
-
-def _near_sources(height: np.ndarray) -> np.ndarray:
-    """Return 1 around what stands out of the local level, 0 elsewhere."""
-    from scipy.ndimage import gaussian_filter, maximum_filter
-
-    low, high = _STANDS_OUT
-    near = gaussian_filter(height, 1.0)
-    near -= np.float32(low)
-    near /= np.float32(high - low)
-    np.clip(near, 0.0, 1.0, out=near)
-    return gaussian_filter(maximum_filter(near, 11), 1.0)
-
-
-def _box_sums(values: np.ndarray) -> np.ndarray:
-    """Return sums over boxes; the last may be smaller."""
-    for axis, size in enumerate(values.shape):
-        starts = np.arange(0, size, _WIDE)
-        values = np.add.reduceat(values, starts, axis=axis, dtype=np.float64)
-    return values
 
 
 def _back(
@@ -205,8 +167,3 @@ def noise_scale(values: np.ndarray) -> float:
     part = np.cumsum(weights[order]) <= 0.5 * weights.sum()
     part[0] = True
     return float(np.median(variances[order][part])) ** 0.5
-
-
-def _strips(ny: int) -> list[slice]:
-    """Rows, some at a time: the arithmetic is in float64."""
-    return [slice(k, min(k + _ROWS, ny)) for k in range(0, ny, _ROWS)]

@@ -172,11 +172,7 @@ def _boxes(data: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     stride = max(1, int((ny * nx / 4e6) ** 0.5))
     levels, variances = [], []
     for start in range(0, ny - _BOX + 1, _BOX * stride):
-        strip = (
-            np.where(bad, np.nan, data)[start : start + _BOX, :nx]
-            if False
-            else _strip(data, bad, start, nx)
-        )
+        strip = _strip(data, bad, start, nx)
         difference = _laplacian(strip)
         cells = [
             part.reshape(len(part), -1, _BOX).swapaxes(0, 1).reshape(nx // _BOX, -1)
@@ -184,13 +180,19 @@ def _boxes(data: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ]
         good = np.isfinite(cells[1]).mean(axis=1) > 0.6
         if good.any():
-            levels.append(np.nanmedian(cells[0][good], axis=1))
-            variances.append(
-                (1.4826 * np.nanmedian(np.abs(cells[1][good]), axis=1)) ** 2
-            )
+            levels.append(_medians(cells[0][good]))
+            variances.append((1.4826 * _medians(np.abs(cells[1][good]))) ** 2)
     if not levels:
         return np.zeros(0), np.zeros(0)
     return np.concatenate(levels), np.concatenate(variances)
+
+
+def _medians(cells: np.ndarray) -> np.ndarray:
+    """Medians of rows without NaN; by sorting, which puts these last."""
+    count = np.isfinite(cells).sum(axis=1)
+    ordered = np.sort(cells, axis=1)
+    row = np.arange(len(cells))
+    return 0.5 * (ordered[row, (count - 1) // 2] + ordered[row, count // 2])
 
 
 def _strip(data: np.ndarray, bad: np.ndarray, start: int, nx: int) -> np.ndarray:

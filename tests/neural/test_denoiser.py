@@ -155,6 +155,27 @@ def test_tiles_do_not_show(denoiser):
     np.testing.assert_allclose(one, many, atol=0.02)
 
 
+def test_strips_do_not_show(monkeypatch, field):
+    """What noise sums to does not depend on how many rows are done at a time."""
+    from astroflat.neural import _denoise_conserve, _strips
+
+    rng = np.random.default_rng(1)
+    truth, _ = field
+    noise = rng.standard_normal(truth.shape).astype('f4')
+    values = ((truth - np.median(truth)) / 20.0).astype('f4') + noise
+    found = np.stack([0.9 * noise + 0.1, np.full_like(noise, 0.2)])
+    bad, results = rng.uniform(size=values.shape) < 0.01, []
+    for pixels in (2**18, 1):
+        monkeypatch.setattr(_strips, '_PIXELS', pixels)
+        results.append(found.copy())
+        _denoise_conserve.conserve(results[-1], values, bad)
+    np.testing.assert_array_equal(*results)
+    assert np.array_equal(results[0][1], found[1])
+    assert not results[0][0][bad].any()
+    # The sum over everything was 0.1 for each pixel, and is nothing now.
+    assert abs(results[0][0][~bad].mean()) < 0.005
+
+
 def test_colour_and_mosaic(denoiser):
     """Colours are denoised apart, those of a mosaic too."""
     light = np.stack([np.full((96, 96), level) for level in (50.0, 200.0, 800.0)], -1)
