@@ -298,7 +298,7 @@ def _first(source: Any) -> Any:
     return read_ccd(_image_files(source)[0])
 
 
-def _pair(source: Any, path: Path) -> tuple[str, list]:
+def _pair(source: Any, path: Path) -> tuple[str, Any, Any]:
     """Return the row of the first image, before and after."""
     import numpy as np
 
@@ -310,13 +310,12 @@ def _pair(source: Any, path: Path) -> tuple[str, list]:
     return _row(path.name, before, after)
 
 
-def _row(name: str, before: Any, after: Any) -> tuple[str, list]:
-    """Return a row of a figure; the difference has its own limits."""
-    return name, [
-        ('before', before, 'sky'),
-        ('after', after, 'sky'),
-        ('before - after', before - after, 'difference'),
-    ]
+def _row(name: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+    """Return a row of a figure: planes before and after."""
+    planes = (
+        image if image.ndim == 2 else image.mean(axis=2) for image in (before, after)
+    )
+    return name, *planes
 
 
 def _preview(
@@ -347,7 +346,8 @@ def _preview(
         }
         ccd = image[part]
         after = restorer.restore(ccd, **here, **cut)
-        rows.append(_row(f'{x}, {y}', np.asarray(ccd.data, np.float32), after.data))
+        before = np.asarray(ccd.data, np.float32)
+        rows.append(_row(f'{x}, {y}', before, np.asarray(after.data, np.float32)))
     path = Path(args.output)
     path = path if path.suffix.lower() == '.png' else _beside(args, '.png')
     _draw(rows, path, overwrite=args.overwrite)
@@ -355,9 +355,34 @@ def _preview(
     return 0
 
 
-def _draw(rows: list[tuple[str, list]], path: Path, *, overwrite: bool) -> None:
+def _draw(rows: list[tuple[str, Any, Any]], path: Path, *, overwrite: bool) -> None:
     """Write a figure of images before and after."""
-    from astroflat.visualization import plot_comparison, save_figure
+    from matplotlib.figure import Figure
+
+    from astroflat.visualization import plot_image, save_figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(plot_comparison(rows, title='restore'), path, overwrite=overwrite)
+    size = (12.5, 0.3 + 4.1 * len(rows))
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots(len(rows), 3, squeeze=False)
+    for (left, middle, right), (name, before, after) in zip(axes, rows, strict=True):
+        shown, limits, spread = _stretched(before, after)
+        plot_image(shown[0], ax=left, title='before', limits=limits)
+        plot_image(shown[1], ax=middle, title='after', limits=limits)
+        title = 'before - after, ± 5 times the noise'
+        plot_image(before - after, ax=right, title=title, limits=(-spread, spread))
+        left.set_ylabel(name, fontsize=11)
+    save_figure(figure, path, overwrite=overwrite)
+
+
+def _stretched(
+    before: np.ndarray, after: np.ndarray
+) -> tuple[list[np.ndarray], tuple[float, float], float]:
+    """Return copies in which faint and bright is seen, alike for both, and limits."""
+    import numpy as np
+
+    sky = float(np.nanmedian(before))
+    noise = 1.4826 * float(np.nanmedian(np.abs(before - sky))) or 1.0
+    shown = [np.arcsinh((image - sky) / (3 * noise)) for image in (before, after)]
+    high = float(np.nanpercentile(shown[1], 99.8))
+    return shown, (-1.0, max(high, 1.0)), 5 * noise

@@ -197,7 +197,10 @@ def _planes(
     if mask is not None:
         from astroflat._arrays import as_mask
 
-        bad = bad | as_mask(mask, data.shape)
+        extra = np.asarray(mask)
+        # A mask of the colours holds where any of them is bad.
+        extra = extra.any(axis=2) if extra.ndim == 3 else extra
+        bad = bad | as_mask(extra, data.shape)
     return data, bad, full
 
 

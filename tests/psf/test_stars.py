@@ -147,6 +147,10 @@ def test_input_is_not_modified():
     assert ccd.meta == {'A': 1}
     colour = measure_stars(np.stack([ccd.data] * 3, axis=-1))
     assert np.allclose(colour['fwhm'], stars['fwhm'], rtol=1e-3)
+    mask = np.zeros((*SHAPE, 3), bool)
+    mask[..., 1] = ccd.data > 500
+    planes = np.stack([ccd.data] * 3, axis=-1)
+    assert len(measure_stars(planes, mask=mask)) < len(stars)
 
 
 @pytest.fixture(scope='module')
