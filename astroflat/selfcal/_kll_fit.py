@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ['SkyFit']
 
+# How much less exact the first passes are, whose weights will change.
+_FIRST = (10, 3)
+
 
 class SkyFit:
     """
@@ -82,6 +85,7 @@ class SkyFit:
         self.change = np.inf
         self.misfit = np.inf
         self.moved = np.inf
+        self._last: tuple[Solved, np.ndarray] | None = None
         self.settled = False
         self.there = np.zeros(shape, dtype=np.uint16)
         self.seen = np.ones(shape, dtype=bool)
@@ -101,16 +105,23 @@ class SkyFit:
             Itself.
         """
         start(self)
-        passes = self.options.passes if self.options.clip is not None else 2
+        passes = self.options.passes
+        # Without outliers, weights change no more after they are known.
+        passes = passes if self.options.clip is not None else min(passes, 2)
         for i in range(passes):
-            last = i == passes - 1
-            factor = 1 if last else 5 if i else 10
+            factor = _FIRST[i] if i + 1 < min(passes, len(_FIRST)) else 1
             self.step(self.options.tolerance * factor)
             if each is not None:
                 each(i)
-            if i and self.moved < self.options.tolerance and self.converged:
+            if i and max(self.moved, self.change) < self.options.tolerance:
                 break
         return self
+
+    def settle(self) -> None:
+        """Leave in the residuals what the last step leaves, not before it."""
+        if self._last is not None:
+            self.subtract(self.operator(), *self._last)
+            self._last = None
 
     def step(self, tolerance: float) -> Solved:
         """
@@ -126,6 +137,7 @@ class SkyFit:
         solved : Solved
             What was added to sky and levels.
         """
+        self._last = None
         if self.noise is not None:
             reweigh(self)
         operator = self.operator()
@@ -142,13 +154,13 @@ class SkyFit:
         self.flat += change
         self.sky += solved.sky
         self.levels += solved.levels
-        self.subtract(operator, solved, change)
+        self._last = solved, change
         self.iterations += solved.iterations
         self.converged = solved.converged
         self.change = solved.change
         self.seen = operator.total > 0
         self.moved = float(np.std(change[self.seen], dtype=np.float64))
-        self.noise, self.misfit = measure_noise(self, operator, freedom)
+        self.noise, self.misfit = measure_noise(self, operator, freedom, self._last)
         return solved
 
     def operator(self, chosen: np.ndarray | slice = slice(None)) -> SkyOperator:
@@ -255,9 +267,11 @@ class SkyFit:
 
         def work(first: int, last: int) -> None:
             for k in range(len(self.frames)):
-                fitted = operator.look(k, solved.sky, first, last) + change[first:last]
-                fitted += np.float32(solved.levels[k])
-                self.residual[k, first:last] -= fitted.astype(np.float16)
+                left = self.residual[k, first:last].astype(np.float32)
+                left -= operator.look(k, solved.sky, first, last)
+                left -= change[first:last]
+                left -= np.float32(solved.levels[k])
+                self.residual[k, first:last] = left
 
         operator.bands(self.flat.shape[0], work, 4)
 

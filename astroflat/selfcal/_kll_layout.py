@@ -100,13 +100,20 @@ class SkyLayout:
         layout : SkyLayout
             With some room for offsets that are refined later.
         """
+        from scipy.fft import next_fast_len
+
         place = -np.asarray(offsets, dtype=np.float64)
         many = range(int(groups.max()) + 1)
         origins = np.array(
             [np.floor(place[groups == g].min(axis=0)) - _MARGIN for g in many]
         )
         reach = np.ceil((place - origins[groups]).max(axis=0)).astype(int) + _MARGIN
-        return cls(shape, groups, origins, (shape[0] + reach[0], shape[1] + reach[1]))
+        # Waves of these lengths are fast.
+        ny, nx = (
+            next_fast_len(m + int(r), real=True)
+            for m, r in zip(shape, reach, strict=True)
+        )
+        return cls(shape, groups, origins, (ny, nx))
 
     def place(self, offsets: np.ndarray) -> np.ndarray:
         """

@@ -17,6 +17,8 @@ __all__ = ['Plane', 'fit_plane', 'fix_plane', 'in_step', 'take_plane']
 _USUAL = 0.03
 # Offsets that correlate this well with time drift.
 _STEADY = 0.8
+# Rows that are worked on at a time.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -182,15 +184,22 @@ def fit_plane(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
         Its value in the middle, and what it rises by from there to the last
         row and to the last column.
     """
-    axes = [np.linspace(-1, 1, m) for m in image.shape]
-    axes = [a if len(a) > 1 else np.zeros(1) for a in axes]
-    powers = ((0, 0), (1, 0), (0, 1))
+    y, x = (np.linspace(-1, 1, m) if m > 1 else np.zeros(1) for m in image.shape)
+    powers = np.stack([np.ones(len(x)), x, x * x], axis=1).astype(np.float32)
     normal, right = np.zeros((3, 3)), np.zeros(3)
-    # Row by row, for the sake of memory.
-    for y, values, good in zip(axes[0], image, seen, strict=True):
-        terms = np.stack([y**j * axes[1] ** i for j, i in powers])[:, good]
-        normal += terms @ terms.T
-        right += terms @ values[good].astype(np.float64)
+    # Some rows at a time, for the sake of memory.
+    for first in range(0, len(image), _ROWS):
+        rows = slice(first, first + _ROWS)
+        good = seen[rows].astype(np.float32)
+        moments = (good @ powers).astype(np.float64)
+        good *= image[rows]
+        values = (good @ powers[:, :2]).astype(np.float64)
+        v = y[rows]
+        one, along, square = moments.T
+        terms = [[one, v * one, along], [v * one, v * v * one, v * along]]
+        terms.append([along, v * along, square])
+        normal += np.sum(terms, axis=2)
+        right += [values[:, 0].sum(), v @ values[:, 0], values[:, 1].sum()]
     return np.linalg.lstsq(normal, right, rcond=None)[0]
 
 

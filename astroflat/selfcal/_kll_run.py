@@ -194,6 +194,7 @@ def _solve(
 
 def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneResult:
     """Settle what the fit leaves open, and find the uncertainty."""
+    fit.settle()
     plane = Plane(np.zeros(2), np.zeros((2, 2)), 0.0)
     if settings.levels == 'free':
         plane = fix_plane(fit)

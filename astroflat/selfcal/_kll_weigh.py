@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from astroflat.selfcal._kll_fit import SkyFit
     from astroflat.selfcal._kll_operator import SkyOperator
+    from astroflat.selfcal._kll_solve import Solved
 
 __all__ = [
     'count_samples',
@@ -32,7 +33,7 @@ _BLOCK = 2**17
 # Samples fainter than this share of the level have no logarithm worth having.
 _DARK = 0.02
 # How many samples tell the noise and the levels.
-_SAMPLES = 600_000
+_SAMPLES = 400_000
 # What float16 holds.
 _HUGE = 6e4
 # A pixel of sky that others see with at least this weight is shared.
@@ -117,7 +118,10 @@ def reweigh(fit: SkyFit) -> None:
 
 
 def measure_noise(
-    fit: SkyFit, operator: SkyOperator, freedom: float
+    fit: SkyFit,
+    operator: SkyOperator,
+    freedom: float,
+    added: tuple[Solved, np.ndarray],
 ) -> tuple[NoiseModel, float]:
     """
     Measure the scatter of what is left on some rows.
@@ -133,6 +137,10 @@ def measure_noise(
     freedom : float
         The degrees of freedom per sample.
 
+    added : tuple
+        What was added to sky and levels, and to the flat, since residuals were
+        taken.
+
     Returns
     -------
     noise : NoiseModel
@@ -141,6 +149,7 @@ def measure_noise(
     misfit : float
         1 for noise, which neighbouring pixels do not share; more else.
     """
+    solved, change = added
     left, light, steps = [], [], []
     for first, last in _sample_rows(fit):
         for k in range(len(fit.frames)):
@@ -148,6 +157,8 @@ def measure_noise(
             eta = operator.look(k, fit.sky, first, last) + fit.flat[first:last]
             light.append((eta + np.float32(fit.levels[k]))[used])
             row = fit.residual[k, first:last].astype(np.float32)
+            row -= operator.look(k, solved.sky, first, last) + change[first:last]
+            row -= np.float32(solved.levels[k])
             left.append(row[used])
             steps.append(np.diff(row, axis=1)[used[:, 1:] & used[:, :-1]])
     left, light, steps = (np.concatenate(v) for v in (left, light, steps))
@@ -273,11 +284,12 @@ def _each_band(fit: SkyFit, work: Callable[..., None]) -> None:
 
 
 def _sample_rows(fit: SkyFit) -> list[tuple[int, int]]:
-    """Return rows that stand for all."""
+    """Return bands of rows that stand for all."""
     n, ny, nx = fit.frames.shape
-    wanted = int(np.clip(_SAMPLES // (n * nx), min(8, ny), ny))
-    rows = np.unique(np.linspace(0, ny - 1, wanted).astype(int))
-    return [(int(y), int(y) + 1) for y in rows]
+    wanted = int(np.clip(_SAMPLES // (n * nx), min(_ROWS, ny), ny))
+    many = max(1, wanted // _ROWS)
+    first = np.linspace(0, ny - min(_ROWS, ny), many).astype(int)
+    return [(int(y), min(int(y) + _ROWS, ny)) for y in np.unique(first)]
 
 
 def _sampled(fit: SkyFit) -> Iterator[tuple[int, Any]]:

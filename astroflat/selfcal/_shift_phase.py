@@ -14,6 +14,8 @@ __all__ = ['Correlator', 'first_offsets']
 _SIZE = 256
 # A peak this many standard deviations high is believed.
 _SURE = 15.0
+# If more than this share of the peaks is not, perhaps nothing moves.
+_MANY = 0.4
 
 
 class Correlator:
@@ -161,7 +163,28 @@ def first_offsets(
                 offsets[k] = offsets[last] + along
                 heights[k] = min(height, heights[last])
             before, last = here, k
+    others = np.delete(heights, reference)
+    if len(fine) > 2 and np.mean(others < _SURE) > _MANY:
+        plain = _if_still(fine, fade, correlator, reference)
+        if plain is not None:
+            return np.zeros_like(offsets), plain
     return offsets * step, heights
+
+
+def _if_still(
+    fine: np.ndarray, fade: np.ndarray, correlator: Correlator, reference: int
+) -> np.ndarray | None:
+    """Return the heights of peaks if all frames are alike as they are."""
+    first = correlator.transform(fine[reference] * fade)
+    heights = np.full(len(fine), np.inf)
+    for k, image in enumerate(fine):
+        if k != reference:
+            move, heights[k] = correlator.peak(
+                correlator.transform(image * fade), first
+            )
+            if np.abs(move).max() > 1 or heights[k] < _SURE:
+                return None
+    return heights
 
 
 def _shrink(logs: np.ndarray, step: int) -> np.ndarray:

@@ -33,6 +33,8 @@ _CHANCE = 6.0
 _SURE = 12.0
 # The least correlation of a frame with the sky of all.
 _ALIKE = 0.3
+# An offset less sure than this, in pixels of the binned frame, is not known.
+_UNSURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _by_phase(
         first, heights = start / step, np.full(len(logs), np.inf)
     fine = refine(logs, first, reference, settings.threads)
     moved = np.abs(fine.offsets - first).max(axis=1)
-    lost = (fine.quality < _ALIKE) | (moved > 6)
+    lost = (fine.quality < _ALIKE) | (moved > 6) | (fine.uncertainty > _UNSURE)
     # Frames that show nothing cannot be told from those that do not move.
     if lost.any() and not (np.abs(first) < 1).all():
         k = int(np.flatnonzero(lost)[0])

@@ -137,6 +137,16 @@ METHODS = {
             'astroflat solve_fields',
             {'night': f'{_HERE}.selfcal:solve_fields'},
         ),
+        Method(
+            'kll_flat',
+            'astroflat kll_flat',
+            {'night': f'{_HERE}.selfcal:kll_flat'},
+        ),
+        Method(
+            'self_flat',
+            'astroflat self_flat',
+            {'night': f'{_HERE}.selfcal:self_flat'},
+        ),
     )
 }
 

@@ -42,6 +42,40 @@ def solve_fields(frames):
     return af.solve_fields(frames, offsets=wcs_offsets(frames), n_threads=1)
 
 
+def kll_flat(frames):
+    """
+    Find the flat from what moves and what stays with `astroflat.kll_flat`.
+
+    Parameters
+    ----------
+    frames : list of `~astropy.nddata.CCDData`
+        The frames.
+
+    Returns
+    -------
+    `~astroflat.FlatSolution`
+        The flat.
+    """
+    return af.kll_flat(frames, wcs_offsets(frames), n_threads=1)
+
+
+def self_flat(frames):
+    """
+    Let `astroflat.self_flat` choose.
+
+    Parameters
+    ----------
+    frames : list of `~astropy.nddata.CCDData`
+        The frames; offsets are measured, beginning with their coordinates.
+
+    Returns
+    -------
+    `~astroflat.FlatSolution`
+        The flat.
+    """
+    return af.self_flat(frames, n_threads=1)
+
+
 def wcs_offsets(frames):
     """
     Return the offsets that the coordinates of the frames say.
