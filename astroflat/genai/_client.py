@@ -206,15 +206,17 @@ def _call(
     def after(response: Any) -> None:
         _guard(response, clock.start + patience.timeout)
 
+    # Versions of the client take 0 for its default of a second.
+    delay = max(patience.delay, 1e-3)
     options = types.HttpOptions(
         base_url=request.base_url or SERVICE,
         timeout=max(1, int(1000 * patience.timeout)),
         headers={'Accept-Encoding': 'identity'},
         retry_options=types.HttpRetryOptions(
             attempts=patience.attempts,
-            initial_delay=patience.delay,
+            initial_delay=delay,
             max_delay=60.0,
-            jitter=min(1.0, patience.delay),
+            jitter=min(1.0, delay),
             http_status_codes=_RETRIED,
         ),
         client_args={

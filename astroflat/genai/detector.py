@@ -105,7 +105,7 @@ class GeminiDetector(Adviser):
         When an answer is refused.
 
     parameters : dict, optional
-        Further fields of `google.genai.types.GenerateContentConfig`.
+        Further fields of ``google.genai.types.GenerateContentConfig``.
 
     max_side : int, optional
         Larger images are sent smaller: the longest side in pixels.

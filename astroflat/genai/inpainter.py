@@ -69,7 +69,7 @@ class GeminiInpainter(Adviser):
         When an answer is refused.
 
     parameters : dict, optional
-        Further fields of `google.genai.types.GenerateContentConfig`.
+        Further fields of ``google.genai.types.GenerateContentConfig``.
 
     max_side : int, optional
         Larger images are sent smaller: the longest side in pixels.

@@ -82,21 +82,21 @@ def test_back_off():
 def test_slow():
     """A service that says nothing is left after the timeout."""
     start = time.monotonic()
-    with FakeGemini(Raw(b'{}', pause=1.5)) as server:
+    with FakeGemini(Raw(b'{}', pause=8)) as server:
         with pytest.raises(genai.GeminiTimeoutError, match='2 attempts'):
             ask(server, Patience(timeout=0.2, attempts=2, delay=0.0))
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 4
     assert len(server.requests) == 2
 
 
 def test_dripping():
     """A body that comes in drops, each in time, is left too."""
     start = time.monotonic()
-    drops = Raw(json.dumps(shapes()).encode(), pieces=40, pause=0.05)
+    drops = Raw(json.dumps(shapes()).encode(), pieces=200, pause=0.05)
     with FakeGemini(drops) as server:
         with pytest.raises(genai.GeminiTimeoutError):
             ask(server, Patience(timeout=0.3, attempts=1, delay=0.0))
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize('status', [200, 500])
@@ -248,7 +248,9 @@ def test_draft_is_what_is_sent():
 def test_request_body_holds_nothing_else():
     """Prompt, images and parameters: the body of a request, taken apart."""
     request = genai.GeminiRequest('m', 'why?', (b'abc',), {'seed': 7})
-    assert json.loads(request.body()) == {
+    # Versions of the client write either.
+    body = request.body().replace(b'mimeType', b'mime_type')
+    assert json.loads(body) == {
         'contents': [
             {
                 'role': 'user',

@@ -103,7 +103,7 @@ def test_images_not_to_be_trusted(kind):
     start = time.monotonic()
     with pytest.raises(GeminiMalformedError) as info:
         decode_image(BOMBS[kind])
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
     assert len(str(info.value).splitlines()) == 1
 
 

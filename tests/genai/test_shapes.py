@@ -90,7 +90,7 @@ def test_hostile(kind):
     start = time.monotonic()
     with pytest.raises(GeminiMalformedError) as info:
         parse_shapes(HOSTILE[kind])
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
     assert str(info.value).isprintable()
     assert len(str(info.value)) < 300
 
@@ -109,7 +109,7 @@ def test_giant_objects():
     start = time.monotonic()
     with pytest.raises(GeminiMalformedError, match='times over'):
         draw_shapes(shapes, (4000, 6000))
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 2
 
 
 def test_worst_polygon_is_quick():
@@ -120,7 +120,7 @@ def test_worst_polygon_is_quick():
     )
     start = time.monotonic()
     drawn = draw_shapes([Shape('fibre', (0, 0, 1000, 1000), 1.0, zigzag)], (1500, 2000))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10
     assert 0.3 < drawn.mean() < 0.7
 
 
