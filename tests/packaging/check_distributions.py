@@ -20,7 +20,12 @@ UNWANTED = re.compile(
     r'|\.(pyc|nbi|nbc|so|ser|fits|log)$'
 )
 WANTED = {
-    '.whl': ('astroflat/__init__.py', 'astroflat/_version.py', 'astroflat/py.typed'),
+    '.whl': (
+        'astroflat/__init__.py',
+        'astroflat/_version.py',
+        'astroflat/py.typed',
+        'astroflat/pipelines/pixinsight/astroflat-restore.js',
+    ),
     '.gz': (
         'LICENSE.rst',
         'README.rst',
