@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
             dark=args.dark,
             method=args.method,
             n_threads=args.threads,
+            progress_bar=not args.quiet,
         )
         folder.mkdir(parents=True, exist_ok=True)
         _write(solution, names[group.label], args, figure)

@@ -12,6 +12,7 @@ from astroflat.selfcal._blocks import block_medians, evaluate_plane, fit_plane
 
 if TYPE_CHECKING:
     from astroflat.io import FrameStack
+    from astroflat.selfcal._choice import Means
 
 __all__ = ['Survey', 'survey']
 
@@ -88,7 +89,11 @@ class Survey:
 
 
 def survey(
-    stack: FrameStack, offset: Any = 0.0, *, one_field: bool = True, workers: int = 1
+    stack: FrameStack,
+    offset: Any = 0.0,
+    *,
+    one_field: bool = True,
+    means: Means | None = None,
 ) -> Survey:
     """
     Look at frames.
@@ -104,8 +109,8 @@ def survey(
     one_field : bool, optional
         Whether they show the same field, so that they have offsets.
 
-    workers : int, optional
-        The number of threads.
+    means : Means, optional
+        Threads and the like, for measuring offsets.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def survey(
     filled = np.mean([_filled(_plane(stack[i]) - offset) for i in looked])
     offsets, trouble = None, ''
     if one_field and n >= 2:
-        offsets, trouble = _offsets(stack, workers)
+        offsets, trouble = _offsets(stack, offset, means)
     return Survey(
         n,
         stack.video is not None,
@@ -149,12 +154,20 @@ def _filled(image: np.ndarray) -> float:
     return float(np.mean(np.abs(blocks - sky)[known] > _CONTRAST * level))
 
 
-def _offsets(stack: FrameStack, workers: int) -> tuple[np.ndarray | None, str]:
+def _offsets(
+    stack: FrameStack, offset: Any, means: Means | None
+) -> tuple[np.ndarray | None, str]:
     """Return the offsets, or why there are none."""
     from astroflat.selfcal.shifts import measure_shifts
 
     try:
-        shifts = measure_shifts(stack, n_threads=workers)
+        shifts = measure_shifts(
+            stack,
+            bias=offset if np.ndim(offset) or offset else None,
+            n_threads=None if means is None else means.threads,
+            client=None if means is None else means.client,
+            progress_bar=means is not None and means.progress_bar,
+        )
     except ValueError as error:
         return None, str(error).split(';', maxsplit=1)[0]
     return np.asarray(shifts.offsets, dtype=float), ''

@@ -12,8 +12,8 @@ import astroflat as af
 from astroflat.io import open_frames
 from astroflat.quality import flat_residual
 from astroflat.selfcal import group_frames, self_flat, self_flats
+from astroflat.selfcal._choice import _plan
 from astroflat.selfcal._survey import Survey, survey
-from astroflat.selfcal.auto import _plan
 
 SHAPE = (72, 96)
 
