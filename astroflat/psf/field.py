@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ['PSFField', 'measure_field']
 
 _DEGREES = (4, 3, 2, 1, 0)
+# Stars next to each other differ by less (%).
+_ALIKE, _UNLIKE = 15.0, 25.0
 # A width is not known better than this, whatever the residuals of the fit say.
 _FLOOR = 0.01
 
@@ -329,7 +331,7 @@ class PSFField:
             f'only {len(stars)} stars; {wanted} make degree {self.degree} reliable',
         )
         return report.check(
-            numbers['scatter_percent'] < 15,
+            numbers['scatter_percent'] < _ALIKE,
             'weak',
             'the widths of neighbouring stars differ by '
             f'{numbers["scatter_percent"]:.0f} %: blends, or too faint',
@@ -379,7 +381,8 @@ def measure_field(
     Raises
     ------
     TooFewStarsError
-        If there are too few stars, with the reasons why others were left out.
+        If there are too few stars, with the reasons why others were left out, or
+        if what was found is not alike, as stars are.
 
     ValueError
         If an argument is out of range.
@@ -411,7 +414,16 @@ def measure_field(
     degrees = _degrees(source, degree)
     stars = source.copy()
     smooth, stars['used'] = _fit(stars, (int(shape[0]), int(shape[1])), degrees, grid)
-    return PSFField(smooth, stars, beta=float(source.meta.get('beta', 3.0)))
+    field = PSFField(smooth, stars, beta=float(source.meta.get('beta', 3.0)))
+    scatter = field.report.numbers['scatter_percent']
+    if scatter > _UNLIKE:
+        msg = (
+            f'the {len(stars)} objects found are not alike, their widths differ by '
+            f'{scatter:.0f} % from a smooth function of the place: galaxies, blends '
+            'or details of a surface, not stars'
+        )
+        raise TooFewStarsError(msg)
+    return field
 
 
 def _degrees(stars: Table, degree: int | None) -> list[int]:

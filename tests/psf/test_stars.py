@@ -266,6 +266,16 @@ def test_few_stars():
         measure_stars(np.ones((9, 9)), min_snr=0)
 
 
+def test_things_that_are_no_stars():
+    """Objects of all sizes are refused as stars; a little unlike, they are doubted."""
+    rng = np.random.default_rng(9)
+    x, y = rng.uniform(0, 400, 40), rng.uniform(0, 300, 40)
+    with pytest.raises(TooFewStarsError, match='not alike'):
+        measure_field(_table(x, y, rng.uniform(1.5, 6, 40)))
+    field = measure_field(_table(x, y, 3 * rng.normal(1, 0.2, 40).clip(0.6, 1.4)))
+    assert field.report.verdict == 'weak'
+
+
 def test_empty_and_constant_images():
     """Images without anything give an empty table, not a crash."""
     for image in (np.zeros((50, 60)), np.full((50, 60), np.nan)):
