@@ -108,9 +108,9 @@ def _add_manners(parser: argparse.ArgumentParser) -> None:
     manners.add_argument(
         '--max-bytes',
         type=common.parse_bytes,
-        default=2e9,
+        default=500e6,
         metavar='SIZE',
-        help='the largest file; default 2G',
+        help='the largest file; default 500M',
     )
     manners.add_argument(
         '--keep-partial',

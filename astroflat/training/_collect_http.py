@@ -92,7 +92,7 @@ class Fetcher:
     retries: int = 4
     pause: float = 2.0
     slowest: float = 1000.0
-    max_bytes: float = 2e9
+    max_bytes: float = 500e6
     sleep: Callable[[float], None] = time.sleep
     _next: dict[str, float] = field(default_factory=dict)
     _robots: dict[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import csv
 import html
 import io
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
@@ -127,7 +128,7 @@ def _from_file(path: Path) -> list[CollectItem]:
     """Read a list from a file."""
     text = path.read_text(encoding='utf-8-sig')
     if path.suffix.lower() == '.json':
-        return _from_json(json.loads(text), '')[0]
+        return _from_json(json.loads(text), '', math.inf)[0]
     if path.suffix.lower() in ('.csv', '.tsv'):
         delimiter = '\t' if path.suffix.lower() == '.tsv' else ','
         rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
@@ -164,14 +165,14 @@ def _record(row: Any) -> CollectItem | None:
 
 def _pages(url: str, fetcher: Fetcher, max_pages: int) -> Iterator[CollectItem]:
     """Read pages or feeds, and those that they lead to."""
-    waiting, seen = [url], {url}
+    waiting, seen, limit = [url], {url}, fetcher.max_bytes
     for _ in range(max_pages):
         if not waiting:
             return
         here = waiting.pop(0)
         text = fetcher.text(here)
         if text.lstrip()[:1] in ('{', '['):
-            items, following = _from_json(json.loads(text), here)
+            items, following = _from_json(json.loads(text), here, limit)
         else:
             items, following = _from_page(text, here)
         yield from items
@@ -180,10 +181,12 @@ def _pages(url: str, fetcher: Fetcher, max_pages: int) -> Iterator[CollectItem]:
         seen.update(fresh)
 
 
-def _from_json(data: Any, base: str) -> tuple[list[CollectItem], list[str]]:
+def _from_json(
+    data: Any, base: str, limit: float
+) -> tuple[list[CollectItem], list[str]]:
     """Read a list of addresses, of records, or a Data2Dome feed of an archive."""
     if isinstance(data, dict) and 'Collections' in data:
-        items = [_from_collection(entry) for entry in data['Collections']]
+        items = [_from_collection(entry, limit) for entry in data['Collections']]
         more = [join_url(base, data['Next'])] if data.get('Next') else []
         return [item for item in items if item is not None], more
     if isinstance(data, dict):
@@ -194,13 +197,15 @@ def _from_json(data: Any, base: str) -> tuple[list[CollectItem], list[str]]:
     return strings + (_records(rows, 'the list') if rows else []), []
 
 
-def _from_collection(entry: dict[str, Any]) -> CollectItem | None:
-    """Take the largest image of an entry of a Data2Dome feed."""
+def _from_collection(entry: dict[str, Any], limit: float) -> CollectItem | None:
+    """Take the largest image of an entry of a Data2Dome feed that is not too large."""
     resources = [
         one
         for asset in entry.get('Assets', ())
         for one in asset.get('Resources', ())
-        if is_address(one.get('URL')) and name_of(one['URL']).lower().endswith(IMAGES)
+        if is_address(one.get('URL'))
+        and name_of(one['URL']).lower().endswith(IMAGES)
+        and (one.get('FileSize') or 0) <= limit
     ]
     if not resources:
         return None

@@ -95,7 +95,7 @@ def collect_images(
     delay: float = 1.0,
     timeout: float = 30.0,
     retries: int = 4,
-    max_bytes: float = 2e9,
+    max_bytes: float = 500e6,
     keep_partial: bool = False,
     dry_run: bool = False,
     on_item: Callable[[CollectItem, str], None] | None = None,
@@ -145,7 +145,7 @@ def collect_images(
         How often something is tried again, after 2, 4, 8 ... seconds.
 
     max_bytes : float, optional
-        The largest file.
+        The largest file; of a feed the largest image below it is taken.
 
     keep_partial : bool, optional
         Whether an incomplete file stays, as ``.NAME.part``, and is continued by

@@ -474,7 +474,8 @@ def test_feed(site, quick, tmp_path):
     for i in range(3):
         large = site.put(f'/large/{i}.tif', encoded(sky(i), 'tiff'))
         small = site.put(f'/screen/{i}.jpg', encoded(sky(i), 'jpeg'))
-        sizes = [(small, [64, 48]), (large, [128, 96]), (f'{large}.zip', [999, 999])]
+        sizes = [(small, [64, 48], 1), (large, [128, 96], 9)]
+        sizes += [(f'{large}.zip', [999, 999], 9), (f'{large}?huge', [999, 999], 10**9)]
         entries.append(
             {
                 'ID': f'pic{i}',
@@ -486,7 +487,8 @@ def test_feed(site, quick, tmp_path):
                     {
                         'MediaType': 'Image',
                         'Resources': [
-                            {'URL': url, 'Dimensions': size} for url, size in sizes
+                            {'URL': url, 'Dimensions': size, 'FileSize': length}
+                            for url, size, length in sizes
                         ],
                     }
                 ],
