@@ -30,6 +30,8 @@ _JOIN = 24
 # Frequencies that the wanted image does not have are not asked for when it is
 # blurred again.
 _REBLUR = 1e-4
+# The filter for light without noise.
+_BOLD = 3
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,25 @@ class TileFilter:
         sums = [float((np.abs(f) ** 2 * twice).sum()) for f in filters]
         return np.sqrt(sums) / 160.0
 
+    def spectra(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return the transforms of the point-spread function and of the wanted one.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns.
+
+        Returns
+        -------
+        tuple of ndarray
+            ``(ny, nx // 2 + 1)`` each.
+        """
+        point = self.kernel.transform(shape)
+        if self.strength == 0:
+            return point, point
+        return point, _gaussian(shape, self.wanted / _FWHM)
+
     def apply(self, window: np.ndarray) -> np.ndarray:
         """
         Filter a window.
@@ -246,6 +267,27 @@ class TileFilter:
         blurred = fft.irfft2(fft.rfft2(joined) * blur, s=joined.shape)
         return blurred[: window.shape[0], : window.shape[1]].astype(np.float32)
 
+    def sharpen(self, window: np.ndarray) -> np.ndarray:
+        """
+        Give a window the wanted resolution, without regard to noise.
+
+        Parameters
+        ----------
+        window : ndarray
+            ``(ny, nx)``.
+
+        Returns
+        -------
+        ndarray of float32
+            As the window.
+        """
+        from scipy import fft
+
+        joined = _join_ends(np.asarray(window, np.float32))
+        filters, _ = self._filters(joined.shape)
+        made = fft.irfft2(fft.rfft2(joined) * filters[_BOLD], s=joined.shape)
+        return made[: window.shape[0], : window.shape[1]].astype(np.float32)
+
     def _filters(self, shape: tuple[int, int]) -> tuple[list[np.ndarray], np.ndarray]:
         """Make the filters for a shape once."""
         if shape not in self._made:
@@ -257,10 +299,7 @@ class TileFilter:
 
     def _make(self, shape: tuple[int, int]) -> tuple[list[np.ndarray], np.ndarray]:
         """Make the filters, and that which blurs again."""
-        point = self.kernel.transform(shape)
-        target = point
-        if self.strength > 0:
-            target = _gaussian(shape, self.wanted / _FWHM)
+        point, target = self.spectra(shape)
         power = np.abs(point) ** 2
         filters = []
         for i, epsilon in enumerate(EPSILONS):

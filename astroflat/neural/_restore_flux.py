@@ -3,29 +3,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from astroflat.neural._local_level import level_rows
 
 __all__ = ['conserve']
 
-# Height over the noise from which a source stands out, from nothing to all.
-_STANDS_OUT = (3.0, 6.0)
-# Largest part of its light that is put back or taken away.
+# Height over the noise from which a source stands out once both are smoothed, from
+# nothing to all.
+_STANDS_OUT = (3.0, 5.0)
+# Width of the smoothing, and how far light is conserved around a source, in widths
+# of a star.
+_SMOOTH, _REACH = 0.6, 2.0
+# Side of the boxes over which the dark keeps its sum, and the height over the
+# smoothed noise below which it is dark.
+_WIDE = 96
+_DARK = 4.0
+_ROWS = 512
+# Largest part of its light by which a source is scaled.
 _MOST = 0.25
 
 
 def conserve(
-    restored: np.ndarray,
-    filtered: np.ndarray,
-    sigma: np.ndarray,
-    optics: Callable[[float, float], Any],
+    restored: np.ndarray, filtered: np.ndarray, sigma: np.ndarray, fwhm: float
 ) -> None:
     """
-    Give sources the light that the linear filter finds in them, in place.
+    Keep the light that a linear filter finds, in place.
 
     Parameters
     ----------
@@ -34,25 +39,83 @@ def conserve(
     filtered : ndarray
         The same, from a linear filter that keeps the sum of the light.
     sigma : ndarray
-        Its noise.
-    optics : callable
-        ``optics(x, y)`` gives the filters at a place.
+        Noise of the plane.
+    fwhm : float
+        Width of its stars in pixels.
 
     Notes
     -----
-    Both are smoothed to about the width of the stars in the plane, where the linear
-    filter has no more noise than the plane itself. Where the smoothed restored plane
-    stands out of the noise, it is multiplied by the ratio of both: sources keep
-    their shape, and the dark stays dark.
+    Where it is dark, the mean over wide boxes becomes that of the linear filter. Around
+    what stands out of the noise, sources are scaled to the light of the linear filter,
+    and what is then left of the difference, smoothed to about the width of a star, is
+    added: there the flux in an aperture is that of the linear filter,
+    which has no bias. What it costs is the noise of the frame at such a scale.
     """
     from scipy.ndimage import gaussian_filter
 
-    ny, nx = restored.shape
-    width = max(1.0, optics(nx / 2.0, ny / 2.0).kernel.fwhm * 0.6)
-    mine, linear = (gaussian_filter(a, width) for a in (restored, filtered))
-    noise = sigma / (2.0 * np.sqrt(np.pi) * width)
+    width = max(1.0, _SMOOTH * fwhm)
+    height = gaussian_filter(restored, width)
+    height /= sigma * np.float32(_smoothed(width))
+    _keep_dark(restored, filtered, height)
+    near = _near_sources(height, fwhm)
+    if near.any():
+        _scale(restored, filtered, height, sigma, width)
+        near *= gaussian_filter(filtered - restored, width)
+        restored += near
+
+
+def _scale(
+    restored: np.ndarray,
+    filtered: np.ndarray,
+    height: np.ndarray,
+    sigma: np.ndarray,
+    width: float,
+) -> None:
+    """Scale what stands out to the light of the linear filter, in place."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = sigma * np.float32(_smoothed(width))
+    mine = np.maximum(height * noise, 0.1 * noise)
+    ratio = gaussian_filter(filtered - restored, width) / mine
+    np.clip(ratio, -_MOST, _MOST, out=ratio)
+    ratio *= np.clip((height - _STANDS_OUT[1]) / _STANDS_OUT[1], 0.0, 1.0)
+    ratio += 1.0
+    restored *= ratio
+
+
+def _near_sources(height: np.ndarray, fwhm: float) -> np.ndarray:
+    """Return 1 around what stands out, 0 elsewhere, with a soft edge."""
+    from scipy.ndimage import gaussian_filter, maximum_filter1d
+
     low, high = _STANDS_OUT
-    weight = np.clip((mine / noise - low) / (high - low), 0.0, 1.0)
-    safe = np.maximum(mine, 0.1 * noise)
-    ratio = np.clip((linear - mine) / safe, -_MOST, _MOST)
-    restored += (weight * ratio * restored).astype(np.float32)
+    near = np.clip((height - low) / (high - low), 0.0, 1.0)
+    # From the core of the source, which is wider by the smoothing.
+    size = 2 * round(_REACH * fwhm) + 1
+    for axis in (0, 1):
+        near = maximum_filter1d(near, size, axis=axis)
+    return gaussian_filter(near, 0.5 * fwhm)
+
+
+def _smoothed(width: float) -> float:
+    """Return what smoothing by a Gaussian leaves of white noise."""
+    return 1.0 / (2.0 * math.sqrt(math.pi) * width)
+
+
+def _keep_dark(restored: np.ndarray, filtered: np.ndarray, height: np.ndarray) -> None:
+    """Give wide boxes the mean of the linear filter where they are dark, in place."""
+    dark = (np.abs(height) < _DARK).astype(np.float32)
+    shares = _box_sums(dark)
+    sums = _box_sums(dark * (filtered - restored))
+    grid = np.where(shares > 16.0, sums / np.maximum(shares, 16.0), 0.0)
+    grid = grid.astype(np.float32)
+    for start in range(0, len(restored), _ROWS):
+        rows = slice(start, min(start + _ROWS, len(restored)))
+        restored[rows] += level_rows(grid, rows, restored.shape[1], block=_WIDE)
+
+
+def _box_sums(values: np.ndarray) -> np.ndarray:
+    """Return sums over boxes; the last may be smaller."""
+    for axis, size in enumerate(values.shape):
+        starts = np.arange(0, size, _WIDE)
+        values = np.add.reduceat(values, starts, axis=axis, dtype=np.float64)
+    return values

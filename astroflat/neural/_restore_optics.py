@@ -6,7 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from astroflat.neural._restore_filter import TileFilter, make_kernel, wanted_width
+from astroflat.neural._restore_filter import (
+    Kernel,
+    TileFilter,
+    make_kernel,
+    wanted_width,
+)
 
 if TYPE_CHECKING:
     from astroflat._nddata import Frame
@@ -27,8 +32,8 @@ class Optics:
     ----------
     source : str
         'argument' or 'stars'.
-    fwhm : float
-        Full width at half maximum of stars in the middle, in pixels.
+    middle : Kernel
+        The point-spread function in the middle of the frame.
     strength : float
         How much sharper the frame shall be.
     one : TileFilter or None
@@ -38,11 +43,16 @@ class Optics:
     """
 
     source: str
-    fwhm: float
+    middle: Kernel
     strength: float
     one: TileFilter | None = None
     stars: Any = None
     made: dict[tuple[int, int], TileFilter] = field(default_factory=dict)
+
+    @property
+    def fwhm(self) -> float:
+        """Full width at half maximum of stars in the middle, in pixels."""
+        return self.middle.fwhm
 
     @property
     def varies(self) -> bool:
@@ -134,7 +144,7 @@ def find_optics(
 def _of_kernel(psf: Any, strength: float) -> Optics:
     kernel = make_kernel(psf)
     made = TileFilter(kernel, strength)
-    return Optics('argument', kernel.fwhm, strength, one=made)
+    return Optics('argument', kernel, strength, one=made)
 
 
 def _of_field(given: Any, source: str, strength: float) -> Optics:
@@ -142,10 +152,10 @@ def _of_field(given: Any, source: str, strength: float) -> Optics:
     if getattr(given, 'degree', 1) == 0 and getattr(given, 'grid', None) is None:
         kernel = make_kernel(given.kernel_at(0.0, 0.0))
         made = TileFilter(kernel, strength)
-        return Optics(source, kernel.fwhm, strength, one=made)
+        return Optics(source, kernel, strength, one=made)
     ny, nx = getattr(given, 'shape', (0, 0))
     kernel = make_kernel(given.kernel_at(0.5 * (nx - 1), 0.5 * (ny - 1)))
-    return Optics(source, kernel.fwhm, strength, stars=given)
+    return Optics(source, kernel, strength, stars=given)
 
 
 def _measured(measure: Any, frame: Frame, saturation: float | None) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from astroflat.neural._local_level import fill_bad, level_grid, level_rows
 from astroflat.neural._restore_flux import conserve
+from astroflat.neural._restore_residual import significant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from astroflat.neural._stabilise import NoiseModel
     from astroflat.neural.runtime import Session
 
-__all__ = ['Found', 'restore_plane']
+__all__ = ['Found', 'denoised', 'restore_plane']
 
 # Mirrored pixels around the image, so that what happens at the end of a window
 # does not happen at the border.
@@ -28,9 +29,12 @@ _ROWS = 256
 _TILE, _SMALL_TILE = 768, 256
 # Nothing is known better than to this part of the range of the image.
 _LEAST = 1e-7
-# Channels of what comes out of a tile: restored, denoised, error, filtered,
-# blurred again.
-_OUT = 5
+# Channels of what comes out of a tile: restored, its error, filtered, blurred again.
+_OUT = 4
+# The plane whose sums of light have no bias at any scale.
+_UNBIASED = 5
+# How often what is left beside noise is put back.
+_ROUNDS = 1
 
 
 @dataclass
@@ -42,8 +46,6 @@ class Found:
     ----------
     change : ndarray
         What the restored plane, without noise, has more than the plane, float32.
-    noise : ndarray
-        What the plane has more than the denoised one, float32.
     error : ndarray
         Standard deviation of the error of the restored plane, float32.
     sigma : ndarray
@@ -53,7 +55,6 @@ class Found:
     """
 
     change: np.ndarray
-    noise: np.ndarray
     error: np.ndarray
     sigma: np.ndarray
     residual: np.ndarray
@@ -112,16 +113,58 @@ def restore_plane(
     found = _over_tiles(function, planes, session, varies, tile, progress)
     inner = slice(_FRAME, _FRAME + len(data)), slice(_FRAME, _FRAME + data.shape[1])
     found = found[(slice(None), *inner)]
-    restored, denoised = found[0], found[1]
-    conserve(restored, found[3], sigma, optics)
+    restored = found[0]
+    middle_of = data.shape[1] / 2.0, data.shape[0] / 2.0
+    conserve(restored, found[2], sigma, optics(*middle_of).kernel.fwhm)
     offset = values - level
     return Found(
         change=restored - offset,
-        noise=offset - denoised,
-        error=found[2],
+        error=found[1],
         sigma=sigma,
-        residual=offset - found[4],
+        residual=offset - found[3],
     )
+
+
+def denoised(
+    data: np.ndarray,
+    bad: np.ndarray,
+    noise: NoiseModel,
+    session: Session,
+    *,
+    tile: int | None = None,
+    progress: Any = None,
+) -> Found:
+    """
+    Remove the noise of a plane that is not to be sharpened.
+
+    Parameters
+    ----------
+    data : ndarray
+        Plane ``(ny, nx)``.
+    bad : ndarray of bool
+        Pixels that are not used.
+    noise : NoiseModel
+        Noise of the plane.
+    session : Session
+        Network of the denoiser.
+    tile : int, optional
+        Side of the tiles.
+    progress : bool or callable, optional
+        As in `astroflat.neural.apply_tiled`.
+
+    Returns
+    -------
+    Found
+        Changes and errors in the unit of the data.
+    """
+    from astroflat.neural._denoise_plane import denoise_plane
+
+    result, left, _ = denoise_plane(
+        data, bad, noise, session, tile=tile, progress=progress
+    )
+    change = (result - data).astype(np.float32)
+    sigma = noise.sigma(data).astype(np.float32)
+    return Found(change=change, error=left, sigma=sigma, residual=-change)
 
 
 def _level(values: np.ndarray) -> np.ndarray:
@@ -188,7 +231,7 @@ class _Tiles:
     factor: float
 
     def __call__(self, tiles: np.ndarray, origins: Any) -> np.ndarray:
-        """Return restored, denoised, error, filtered and blurred again."""
+        """Return restored, error, filtered and blurred again."""
         return np.stack([self._one(*pair) for pair in zip(tiles, origins, strict=True)])
 
     def _one(self, tile: np.ndarray, origin: Any) -> np.ndarray:
@@ -197,6 +240,11 @@ class _Tiles:
         y, x = (
             float(o) - _FRAME + n / 2 for o, n in zip(origin, (ny, nx), strict=True)
         )
+        out = np.zeros((_OUT, ny, nx), np.float32)
+        if np.ptp(values) == 0:
+            # Nothing to see is nothing to restore.
+            out[[0, 2, 3]], out[1] = values - level, sigma
+            return out
         filters = self.optics(x, y)
         planes = filters.apply(values)
         shot = self.factor * self.noise.sigma(planes[1] + self.middle) / sigma
@@ -207,9 +255,24 @@ class _Tiles:
         feeds = {'planes': inputs, 'dials': filters.dials}
         name = self.session.outputs[0].name
         found = self.session.run(feeds)[name][0]
-        out = np.empty((_OUT, ny, nx), np.float32)
-        out[:3] = found * sigma
-        out[3] = planes[4] - level
-        # The level comes back as well, or it would be blurred once too little.
-        out[4] = filters.blur_again(out[0] + level) - level
+        out[0], out[1] = found[0] * sigma, found[2] * sigma
+        out[2] = planes[_UNBIASED] - level
+        offset, noise = planes[0] - level, shot * sigma
+        out[3] = self._improve(out[0], offset, level, noise, filters)
         return out
+
+    @staticmethod
+    def _improve(
+        restored: np.ndarray,
+        offset: np.ndarray,
+        level: np.ndarray,
+        noise: np.ndarray,
+        filters: TileFilter,
+    ) -> np.ndarray:
+        """Put back what is left beside noise, in place; return it blurred again."""
+        # The level is blurred with it, or it would be blurred once too little.
+        for _ in range(_ROUNDS):
+            again = filters.blur_again(restored + level) - level
+            left = noise * significant((offset - again) / noise)
+            restored += filters.sharpen(left)
+        return filters.blur_again(restored + level) - level

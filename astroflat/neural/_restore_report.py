@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat._report import QualityReport
+from astroflat.neural._restore_filter import TileFilter
 
 if TYPE_CHECKING:
     from astroflat._nddata import Frame
@@ -48,7 +49,8 @@ def make_report(
     QualityReport
         Medians over stars that are bright, alone and not saturated: ``fwhm_before``
         and ``fwhm_after`` in pixels; ``fwhm_percent``, its difference from what was
-        asked for; ``flux_percent``, what an aperture gained, and its uncertainty;
+        asked for; ``flux_percent``, what an aperture gained beside the light of the
+        wings that came into it, and its uncertainty;
         ``shift_px`` of the centroids; and ``residual_sigma``, the scatter of the
         residual over the noise.
     """
@@ -81,12 +83,25 @@ def _stars(frame: Frame, restored: np.ndarray, optics: Optics) -> dict[str, Any]
             rows.append((*old, *new))
     if not rows:
         return {}
-    return _medians(np.array(rows))
+    return _medians(np.array(rows), _growth(optics, radius))
 
 
-def _medians(rows: np.ndarray) -> dict[str, Any]:
+def _growth(optics: Optics, radius: float) -> float:
+    """Return what an aperture gains by the sharpening alone: light of the wings."""
+    kernel = optics.middle
+    half = max(kernel.values.shape) + math.ceil(2.0 * radius)
+    shape = (2 * half, 2 * half)
+    fluxes = []
+    for spectrum in TileFilter(kernel, optics.strength).spectra(shape):
+        image = np.fft.fftshift(np.fft.irfft2(spectrum, s=shape))
+        found = _measure(image, np.zeros(shape, bool), (half, half), radius)
+        fluxes.append(found[0] if found else 1.0)
+    return fluxes[1] / fluxes[0]
+
+
+def _medians(rows: np.ndarray, growth: float) -> dict[str, Any]:
     """Medians over the stars."""
-    flux = 100.0 * (rows[:, 4] / rows[:, 0] - 1.0)
+    flux = 100.0 * (rows[:, 4] / rows[:, 0] / growth - 1.0)
     shift = np.hypot(rows[:, 5] - rows[:, 1], rows[:, 6] - rows[:, 2])
     scatter = float(np.median(np.abs(flux - np.median(flux)))) * 1.4826
     return {

@@ -11,7 +11,7 @@ import numpy as np
 from astroflat._nddata import Frame, unpack
 from astroflat.neural._noise_estimate import FoundNoise, find_noise, header_value
 from astroflat.neural._restore_optics import Optics, find_optics
-from astroflat.neural._restore_plane import restore_plane
+from astroflat.neural._restore_plane import Found, denoised, restore_plane
 from astroflat.neural._restore_protect import check_protect, protection
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class Restorer:
 
     Stars become round Gaussians of half their width at full strength, but not
     narrower than 1.8 pixels; nothing finer is invented. Saturated pixels, masked
-    pixels and NaN stay as they are.
+    pixels and NaN stay as they are. At strength 0 there is nothing to sharpen, and the
+    network of `Denoiser` does the rest.
 
     Photometry belongs on the original frame.
 
@@ -165,7 +166,8 @@ class Restorer:
 
         denoise : float, optional
             Part of the noise to remove, 0 to 1. What stays is the noise of the
-            frame itself, pixel by pixel, never that of a sharpened frame.
+            frame itself, pixel by pixel, never that of a sharpened frame: what the
+            frame has more than the result blurred again.
 
         protect : {'bright', 'flat'} or array_like, optional
             Where to keep the frame as it is: in bright places, where nothing but
@@ -262,30 +264,11 @@ class Restorer:
         full = np.zeros(data.shape, bool)
         if settings.saturation is not None:
             full = ~bad & (data >= settings.saturation)
-        noise = find_noise(
-            data,
-            bad | full,
-            meta=frame.meta,
-            gain=settings.gain,
-            readnoise=settings.readnoise,
-            offset=settings.offset,
-            is_electron=str(frame.unit) in ('electron', 'ph'),
-        )
-        settings.noise.append(noise)
-        found = restore_plane(
-            data,
-            bad,
-            full,
-            noise.model,
-            self._session,
-            optics.at,
-            varies=optics.varies,
-            tile=settings.tile,
-            progress=settings.progress,
-        )
+        noise = self._noise(frame, data, bad | full, settings)
+        found = self._found(data, bad, full, noise, optics, settings)
         keep = protection(settings.protect, data, bad, full, found, optics.fwhm)
         noisy = 1.0 - settings.denoise
-        change = found.change + np.float32(noisy) * found.noise
+        change = found.change + np.float32(noisy) * found.residual
         result = (data + (1.0 - keep) * change).astype(data.dtype)
         own = noise.model.sigma(np.where(bad, 0.0, data)) ** 2
         error = np.sqrt(found.error**2 + noisy**2 * own)
@@ -295,6 +278,57 @@ class Restorer:
         chi = (found.residual / np.sqrt(own)).astype(np.float32)
         return result, error, found.residual, chi
 
+    @staticmethod
+    def _noise(
+        frame: Frame, data: np.ndarray, bad: np.ndarray, settings: _Settings
+    ) -> FoundNoise:
+        """Find the noise of a plane."""
+        noise = find_noise(
+            data,
+            bad,
+            meta=frame.meta,
+            gain=settings.gain,
+            readnoise=settings.readnoise,
+            offset=settings.offset,
+            is_electron=str(frame.unit) in ('electron', 'ph'),
+        )
+        settings.noise.append(noise)
+        return noise
+
+    def _found(
+        self,
+        data: np.ndarray,
+        bad: np.ndarray,
+        full: np.ndarray,
+        noise: FoundNoise,
+        optics: Optics,
+        settings: _Settings,
+    ) -> Found:
+        """Run the network: that of the denoiser if nothing is to be sharpened."""
+        options = {'tile': settings.tile, 'progress': settings.progress}
+        if settings.strength == 0:
+            return denoised(data, bad, noise.model, self._softener(), **options)
+        return restore_plane(
+            data,
+            bad,
+            full,
+            noise.model,
+            self._session,
+            optics.at,
+            varies=optics.varies,
+            **options,
+        )
+
+    def _softener(self) -> Any:
+        """Return the session of the denoiser, which knows all that is bright."""
+        from astroflat.neural.models import find_model
+        from astroflat.neural.sessions import get_session
+
+        found = find_model('default', task='denoise')
+        return get_session(
+            found, device=self._session.device, n_threads=self._session.n_threads
+        )
+
     def _meta(self, frame: Frame, optics: Optics, settings: _Settings) -> Any:
         """Return the metadata with what was done."""
         import copy
@@ -302,7 +336,8 @@ class Restorer:
         from astroflat._provenance import record
 
         meta = copy.deepcopy(frame.meta)
-        cards = dict(self._session.header_cards())
+        session = self._session if settings.strength else self._softener()
+        cards = dict(session.header_cards())
         if settings.noise:
             model = settings.noise[0].model
             cards['AFGAIN'] = (
