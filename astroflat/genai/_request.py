@@ -84,7 +84,7 @@ class GeminiRequest:
             'config': self.config,
             'base_url': self.base_url,
         }
-        return _sha256(json.dumps(parts, sort_keys=True).encode())
+        return _sha256(json.dumps(parts, sort_keys=True, default=repr).encode())
 
     def body(self) -> bytes:
         """
@@ -153,7 +153,7 @@ class GeminiRequest:
             'request to Gemini, not sent',
             f'  model      {self.model}',
             f'  service    {service}',
-            f'  parameters {json.dumps(self.config, sort_keys=True)}',
+            f'  parameters {json.dumps(self.config, sort_keys=True, default=repr)}',
         ]
         for number, image in enumerate(self.images, start=1):
             digest = _sha256(image)[:12]
