@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,7 +220,9 @@ def dust_flat(
         'weight': join_planes([weight], frame.shape),
         'clean': clean,
         'reused': list(store.reused),
-        'options': asdict(options),
+        # As they are: a copy of an adviser would be a dictionary.
+        'options': dict(vars(options)),
+        'color': color,
         **advice,
     }
     return FlatSolution(flat, report=report, stages=stages, method='dust')

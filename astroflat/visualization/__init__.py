@@ -16,8 +16,10 @@ from astroflat.visualization.quality_figures import (
     plot_injection_audit,
     plot_photometric_flatness,
 )
+from astroflat.visualization.review import Review, plot_review, review
 
 __all__ = [
+    'Review',
     'plot_artifacts',
     'plot_comparison',
     'plot_detection_curve',
@@ -28,5 +30,7 @@ __all__ = [
     'plot_image_residual',
     'plot_injection_audit',
     'plot_photometric_flatness',
+    'plot_review',
+    'review',
     'save_figure',
 ]
