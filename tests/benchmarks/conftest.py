@@ -12,4 +12,4 @@ collect_ignore = []
 if (ROOT / 'benchmarks' / 'blindflat').exists():
     sys.path.insert(0, str(ROOT))
 else:
-    collect_ignore.append('test_blindflat.py')
+    collect_ignore += ['test_blindflat.py', 'test_denoise_real.py']
