@@ -337,8 +337,12 @@ def inpaint(
         raise ValueError(msg)
     inpainter = _inpainter(method)
     wanted = return_uncertainty or frame.uncertainty is not None
+    start = len(getattr(inpainter, 'provenance', ()))
     filled, sigma = _fill_planes(frame, hole, inpainter, wanted=wanted)
     result = _pack(frame, hole, filled, sigma, _name(method), add_keyword)
+    # A method that asks somebody else says whom.
+    if hasattr(inpainter, 'note_answers') and hasattr(result, 'meta'):
+        inpainter.note_answers(result.meta, start=start, add_keyword=add_keyword)
     return (result, _whole_sigma(frame, sigma)) if return_uncertainty else result
 
 

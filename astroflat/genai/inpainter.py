@@ -140,6 +140,29 @@ class GeminiInpainter(Adviser):
             self._fall_back(error)
         return inpaint(data, mask, method=self.offline, return_uncertainty=True)
 
+    def note_answers(
+        self, meta: Any, *, start: int = 0, add_keyword: Any = True
+    ) -> None:
+        """
+        Write to a header who painted, in place.
+
+        Parameters
+        ----------
+        meta : `~astropy.io.fits.Header` or dict
+            The metadata.
+
+        start : int, optional
+            The number of answers that came before, for other images.
+
+        add_keyword : bool, str, `ccdproc.Keyword` or dict, optional
+            As in ccdproc.
+        """
+        from astroflat.genai._cards import note_advice, tell_advice
+
+        cards: dict[str, Any] = {}
+        note_advice(cards, 'I', self.provenance[start:], add_keyword=add_keyword)
+        tell_advice(cards, meta)
+
     def dry_run(self, image: Any, mask: Any) -> GeminiRequest:
         """
         Return what would be sent, and send nothing.

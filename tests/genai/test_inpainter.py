@@ -252,6 +252,13 @@ def test_containers(scene):
     assert filled.meta['OBJECT'] == 'M1'
     assert filled.meta['NINPAINT'] == scene['mask'].sum()
     assert 'GeminiInpainter' in str(filled.meta['HISTORY'])
+    assert filled.meta['AFIRESP'] == 'mQ4Fake-Response_Id'
+    assert filled.meta['AFINUMB'] == 1
+    with FakeGemini(painter()) as server:
+        silent = af.inpaint(
+            ccd, scene['mask'], method=inpainter(server), add_keyword=False
+        )
+    assert 'AFIRESP' not in silent.meta
 
 
 def test_colours(scene):
