@@ -222,6 +222,8 @@ def _call(
         client_args={
             'event_hooks': {'request': [before], 'response': [after]},
             'follow_redirects': False,
+            # A proxy would read what goes to this machine without encryption.
+            'trust_env': not (request.base_url or SERVICE).startswith('http:'),
         },
     )
     parts = [types.Part.from_text(text=request.prompt)]

@@ -23,6 +23,8 @@ _BLOCKS = 10
 _LEAST_SIDE = 40
 # Fewer blocks than this do not tell a stretch from a shift.
 _ENOUGH = 8
+# A mask lies wrong if so much more darkness is somewhere else.
+_BETTER = 1.3
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ def mask_shift(
     Returns
     -------
     shift : float
-        The distance to the best place, 0 if that is not clearly better.
+        The distance to the best place, 0 if that is not clearly better for
+        most objects.
 
     gain : float
         How much more darkness is under the mask there.
@@ -212,6 +215,19 @@ def mask_shift(
     here = max(float(score[reach, reach]), 1e-9)
     best = np.unravel_index(np.argmax(score), score.shape)
     gain = float(score[best]) / here
-    if gain < 1.3:
+    move = (int(best[0]) - reach, int(best[1]) - reach)
+    if gain < _BETTER or not _most_gain(dark, mask, move):
         return 0.0, gain
-    return float(np.hypot(best[0] - reach, best[1] - reach)), gain
+    return float(np.hypot(*move)), gain
+
+
+def _most_gain(dark: np.ndarray, mask: np.ndarray, move: tuple[int, int]) -> bool:
+    """Tell whether most objects would gain, and not one that is very dark."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(mask)
+    index = np.arange(1, n + 1)
+    here = ndimage.mean(dark, labels, index)
+    moved = ndimage.shift(dark, (-move[0], -move[1]), order=0)
+    there = ndimage.mean(moved, labels, index)
+    return bool(np.mean(there > _BETTER * here) > 0.6)

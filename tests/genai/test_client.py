@@ -228,6 +228,16 @@ def test_environment_does_not_redirect(monkeypatch):
     assert request.url().endswith('/models/m:generateContent')
 
 
+def test_no_proxy_for_this_machine(monkeypatch):
+    """A proxy in the environment gets nothing that is not encrypted."""
+    with FakeGemini(shapes()) as proxy, FakeGemini(shapes()) as server:
+        for name in ('http_proxy', 'HTTP_PROXY', 'ALL_PROXY'):
+            monkeypatch.setenv(name, proxy.url)
+        ask(server)
+    assert len(server.requests) == 1
+    assert not proxy.requests
+
+
 def test_draft_is_what_is_sent():
     """A dry run shows the bytes that the server gets, less the key."""
     with FakeGemini(shapes()) as server:

@@ -268,6 +268,20 @@ def test_mask_shift(dy, dx):
     assert (gain > 1.3) == (shift > 0)
 
 
+def test_mask_beside_something_darker():
+    """Faint dust under the mask, and one very dark speck beside it: no shift."""
+    dark = np.random.default_rng(5).random((120, 160))
+    mask = np.zeros(dark.shape, dtype=bool)
+    for y, x in [(30, 40), (60, 120), (90, 70), (20, 130)]:
+        mask[y : y + 6, x : x + 6] = True
+    dark[mask] += 1
+    dark[30:36, 48:54] = 5
+    dark[30:36, 56:62] = 5
+    shift, gain = mask_shift(dark, mask, reach=12)
+    assert gain > 0.9
+    assert shift == 0
+
+
 def test_mask_shift_of_nothing():
     """An empty mask is nowhere wrong."""
     assert mask_shift(np.ones((9, 9)), np.zeros((9, 9), bool), reach=3) == (0.0, 1.0)
