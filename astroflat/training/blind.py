@@ -83,15 +83,16 @@ def hide(
         Images of which no value under the mask has any influence.
     """
     covered = _widen(mask, axis)
+    known = torch.where(covered, torch.nan, images)
+    image, _, y, x = covered.nonzero(as_tuple=True)
     # Where all neighbours are hidden too, take them from farther away.
     for reach in (radius, 2 * radius + 1):
-        side = 2 * reach + 1
-        known = torch.where(covered, torch.nan, images)
         padded = functional.pad(known, (reach,) * 4, value=torch.nan)
-        n, _, ny, nx = images.shape
-        patches = padded.unfold(2, side, 1).unfold(3, side, 1)
-        patches = patches.reshape(n, 1, ny, nx, side * side)
-        median = patches[covered].nanmedian(dim=1).values
+        steps = torch.arange(2 * reach + 1, device=images.device)
+        rows = y[:, None, None] + steps[:, None]
+        columns = x[:, None, None] + steps
+        around = padded[image[:, None, None], 0, rows, columns].flatten(1)
+        median = around.nanmedian(dim=1).values
         if not median.isnan().any():
             break
     result = images.clone()
