@@ -170,11 +170,23 @@ def _runs(
     return {
         'repair': lambda: selfcal.repair_flat(flat, stack, **common),
         'sky': lambda: selfcal.sky_flat(stack, offsets=sky_moves, **spread),
-        'fields': lambda: selfcal.solve_fields(stack, sky_moves, **spread),
+        'fields': lambda: selfcal.solve_fields(
+            stack, sky_moves, exposure=_exposures(stack), **spread
+        ),
         'kll': lambda: selfcal.kll_flat(stack, moves, **spread),
         'stars': stars,
         'dust': dust,
     }
+
+
+def _exposures(stack: Any) -> list[float] | None:
+    """Return exposure times if all headers have one and they differ."""
+    times = [h.get('EXPTIME', h.get('EXPOSURE')) for h in stack.headers]
+    try:
+        found = [float(t) for t in times]
+    except (TypeError, ValueError):
+        return None
+    return found if min(found) > 0 and max(found) > _LEVEL_RATIO * min(found) else None
 
 
 def _less(stack: Any, i: int, offsets: tuple[Any, Any]) -> Any:

@@ -178,18 +178,22 @@ def _plane_numbers(result: PlaneResult) -> dict[str, Any]:
     error = np.sqrt(squares.sum(dtype=float) / good.sum()) if some else np.inf
     error = float(error)
     spread = float(np.std(result.flat, where=good, dtype=float)) if some else 0.0
-    lost = result.lost
-    known = max(error**2 - lost**2, 0)
-    # A slope counts as far as it is known.
-    unsure = result.plane.mean_variance(result.flat.shape)
+    # Slope and bend count as far as they are known: beyond that doing nothing
+    # leaves them as open as the flat does.
+    unsure = max(result.plane.mean_variance(result.flat.shape), 0.0)
+    bend = result.bend
     slope = result.plane.total * np.array(result.flat.shape)
+    rest = max(error**2 - unsure - bend.rms**2, 0.0)
+    known = max(rest - result.lost**2, 0.0)
     known += min(float(slope @ slope) / 12, 9 * unsure)
-    known += min(result.bend.size**2, 9 * result.bend.rms**2)
+    known += min(bend.size**2, 9 * bend.rms**2)
+    flat = np.sqrt(max(spread**2 - known, 0) + result.lost**2)
     return {
         'error_percent': 100 * error,
-        'flat_percent': 100 * float(np.sqrt(max(spread**2 - known, 0) + lost**2)),
-        'plane_percent': 100 * float(np.sqrt(max(unsure, 0))),
-        'bend_percent': 100 * result.bend.rms,
+        'known_error_percent': 100 * float(np.sqrt(rest)),
+        'flat_percent': 100 * float(flat),
+        'plane_percent': 100 * float(np.sqrt(unsure)),
+        'bend_percent': 100 * bend.rms,
         'undetermined_percent': 100 * result.lost,
         'large_scale_percent': 100 * result.error.large,
         'noise_percent': 100 * result.error.noise,
@@ -205,17 +209,23 @@ def _plane_numbers(result: PlaneResult) -> dict[str, Any]:
 def _judge(report: QualityReport, geometry: DitherGeometry) -> QualityReport:
     """Compare the numbers with the limits."""
     n, limits = report.numbers, report.thresholds
-    ratio = n['error_percent'] / max(n['flat_percent'], 1e-9)
+    ratio, known = (
+        n[name] / max(n['flat_percent'], 1e-9)
+        for name in ('error_percent', 'known_error_percent')
+    )
     text = (
         f'the flat may be off by {n["error_percent"]:.2g} %; doing nothing leaves '
         f'{n["flat_percent"]:.2g} %'
     )
+    if known < limits['error_over_flat_accept'] < ratio:
+        text += f'; levels leave its slope open by {n["plane_percent"]:.2g} %'
+        text += f' and gradients its bend by {n["bend_percent"]:.2g} %'
     misfit = (
         f'frames differ from the model by {n["misfit_ratio"]:.1f} times their noise: '
         'does the sky change, or rotate?'
     )
     checks = [
-        (ratio < limits['error_over_flat_reject'], 'reject', text),
+        (known < limits['error_over_flat_reject'], 'reject', text),
         (ratio < limits['error_over_flat_accept'], 'weak', text),
         (
             not geometry.degenerate,

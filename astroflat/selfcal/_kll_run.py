@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,16 @@ from astroflat._progress import progress
 from astroflat.selfcal._kll_bend import Bend, fix_bend
 from astroflat.selfcal._kll_error import FlatError, estimate_error
 from astroflat.selfcal._kll_fit import SkyFit
-from astroflat.selfcal._kll_frames import Frames, merge_frames, planes_of
+from astroflat.selfcal._kll_frames import Frames, planes_of
 from astroflat.selfcal._kll_geometry import (
     DitherGeometry,
     remove_modes,
     study_dithers,
 )
+from astroflat.selfcal._kll_islands import islands, lonely
+from astroflat.selfcal._kll_merge import merge, merge_labels
 from astroflat.selfcal._kll_plane import Plane, fix_plane
+from astroflat.selfcal._kll_smooth import smooth_flat
 from astroflat.selfcal._kll_weigh import count_samples, doubtful
 
 if TYPE_CHECKING:
@@ -30,9 +33,6 @@ if TYPE_CHECKING:
     from astroflat.solution import FlatSolution
 
 __all__ = ['PlaneResult', 'run']
-
-# Frames closer than this are not told apart if there are too many, in pixels.
-_CELLS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,9 @@ def run(request: Request, offsets: Any, settings: Settings) -> FlatSolution:
     shape = request.stack.shape
     planes = planes_of(shape[1:], request.stack.color)
     step = planes[0].step
+    groups = islands(shifts.offsets, shape[1:3], settings.groups)
+    _tell_lonely(groups, settings.groups)
+    settings = replace(settings, groups=groups)
     geometry = study_dithers(
         shifts.offsets / step,
         tuple(m // step for m in shape[1:3]),
@@ -144,6 +147,17 @@ def _shifts(request: Request, offsets: Any, settings: Settings) -> Shifts:
     return found
 
 
+def _tell_lonely(groups: np.ndarray, given: np.ndarray) -> None:
+    """Warn of frames that cannot be compared with any other."""
+    from astroflat.io._warn import warn_user
+
+    alone = sorted(set(lonely(groups)) - set(lonely(given)))
+    if alone:
+        warn_user(
+            f'the frames {alone} overlap with no other and tell nothing about the flat'
+        )
+
+
 def _refuse(geometry: DitherGeometry, on_degenerate: str) -> None:
     """Raise or warn if the offsets leave something undetermined."""
     if not geometry.degenerate or on_degenerate == 'ignore':
@@ -175,9 +189,9 @@ def _solve(
     groups, weights = settings.groups, settings.weights
     if weights is not None and weights.ndim > 1:
         weights = plane.cut(weights) if plane.channel is None else weights
-    labels = _labels(offsets, groups, settings.max_frames)
+    labels = merge_labels(offsets, groups, settings.max_frames)
     if labels is not None:
-        frames, offsets, groups, weights = _merge(
+        frames, offsets, groups, weights = merge(
             frames, labels, offsets, groups, weights, settings
         )
     fit = SkyFit(frames, offsets, groups, settings.fit, weights)
@@ -216,7 +230,7 @@ def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneR
         variance = plane.add_to(variance)
     variance = bend.add_to(variance)
     if settings.smooth is not None:
-        log, variance = _smooth(log, variance, bad, settings.smooth)
+        log, variance = smooth_flat(log, variance, bad, settings.smooth)
     flat = np.exp(log, out=log)
     mean = np.mean(flat, where=~bad, dtype=np.float64) if (~bad).any() else 1
     flat /= np.float32(mean)
@@ -234,97 +248,6 @@ def _sky(fit: SkyFit) -> np.ndarray:
     sky[unseen] = np.nan
     sky = sky.reshape(len(fit.layout.origins), *fit.layout.block)
     return sky[0] if len(sky) == 1 else sky
-
-
-def _smooth(
-    log: np.ndarray, variance: np.ndarray, bad: np.ndarray, sigma: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Average over a Gaussian by information; constants stay constant."""
-    from scipy.ndimage import gaussian_filter
-
-    weight = np.where(bad, 0, 1 / np.maximum(variance, 1e-12))
-    # What is large bends at the borders, where a mean is one-sided.
-    base = _polynomial(log, weight)
-    total = np.maximum(gaussian_filter(weight, sigma), 1e-12)
-    smooth = base + gaussian_filter(weight * (log - base), sigma) / total
-    # White noise under a Gaussian of this width.
-    fewer = max(1.0, 4 * np.pi * sigma**2)
-    return smooth.astype(np.float32), variance / fewer
-
-
-def _polynomial(log: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the polynomial of degree 4 through an image."""
-    axes = [np.linspace(-1, 1, m) for m in log.shape]
-    powers = [np.polynomial.legendre.legvander(a, 4) for a in axes]
-    pairs = [(i, j) for i in range(5) for j in range(5 - i)]
-    step = [max(1, m // 64) for m in log.shape]
-    part = tuple(slice(s // 2, None, s) for s in step)
-    terms = np.stack(
-        [np.outer(powers[0][part[0], i], powers[1][part[1], j]) for i, j in pairs], -1
-    )
-    root = np.sqrt(weight[part] / max(float(weight.max()), 1e-30))
-    fit, *_ = np.linalg.lstsq(
-        (terms * root[..., None]).reshape(-1, len(pairs)),
-        (log[part] * root).ravel(),
-        rcond=None,
-    )
-    return sum(
-        c * np.outer(powers[0][:, i], powers[1][:, j])
-        for c, (i, j) in zip(fit, pairs, strict=True)
-    )
-
-
-def _labels(
-    offsets: np.ndarray, groups: np.ndarray, max_frames: int
-) -> np.ndarray | None:
-    """Return which frames to average; None to average none."""
-    if len(offsets) <= max_frames:
-        return None
-    for cell in _CELLS:
-        key = np.column_stack([np.floor(offsets / cell), groups]).astype(int)
-        _, labels = np.unique(key, axis=0, return_inverse=True)
-        labels = labels.ravel()
-        if labels.max() < max_frames:
-            break
-    # In the order of time, so that every other one is a fair half.
-    _, first = np.unique(labels, return_index=True)
-    return np.argsort(np.argsort(first))[labels]
-
-
-def _merge(
-    frames: Frames,
-    labels: np.ndarray,
-    offsets: np.ndarray,
-    groups: np.ndarray,
-    weights: np.ndarray | None,
-    settings: Settings,
-) -> tuple:
-    """Average frames, and everything that belongs to them."""
-    number = np.bincount(labels).astype(float)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(labels, values) / number
-
-    share = number / number.max()
-    if weights is not None:
-        if weights.ndim == 3:
-            msg = (
-                f'weights of each sample need each frame; pass max_frames={len(labels)}'
-            )
-            raise ValueError(msg)
-        share = (
-            share * mean(weights)
-            if weights.ndim == 1
-            else share[:, None, None] * (weights)
-        )
-    count = iter(
-        progress(range(len(labels)), enabled=settings.progress_bar, description='read')
-    )
-    merged = merge_frames(
-        frames, labels, lambda _: next(count, None), mem_limit=settings.mem_limit
-    )
-    places = np.column_stack([mean(offsets[:, 0]), mean(offsets[:, 1])])
-    return merged, places, mean(groups.astype(float)).astype(int), share
 
 
 def _typical(uncertainty: np.ndarray | None) -> float:

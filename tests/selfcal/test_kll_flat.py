@@ -11,7 +11,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 import astroflat as af
 from astroflat.degradation import simulate_video
-from astroflat.selfcal import Shifts
+from astroflat.selfcal import Shifts, _kll_weigh
+from astroflat.selfcal._kll_fit import SkyFit
+from astroflat.selfcal._kll_options import FitOptions
 
 NOISE = 0.003
 
@@ -383,3 +385,97 @@ def test_video_in_one_call(tmp_path, kind):
     assert numbers['error_percent'] < 0.5 * numbers['flat_percent']
     assert solution.report.verdict in ('accept', 'weak')
     assert solution.stages['shifts'].method == 'phase'
+
+
+def night(bend, seed=3, n=12, drift=False):
+    """Return frames with gradients of their own, in step with offsets or not."""
+    rng = np.random.default_rng(seed)
+    offsets = scatter(8, n=n, seed=seed)
+    if drift:
+        offsets[:, 1] = np.linspace(-10, 10, n)
+    frames, flat = dithered((96, 96), offsets, seed=seed)
+    x = np.linspace(-1, 1, 96)
+    slopes = bend * (offsets[:, 1] / 8 if drift else rng.standard_normal(n))
+    return frames * (1 + slopes[:, None, None] * x), flat, offsets
+
+
+@pytest.mark.parametrize('seed', [3, 4])
+def test_gradients_leave_the_bend_open(seed):
+    """Gradients of single frames are no flat, and no flat is accepted for them."""
+    frames, flat, offsets = night(0.08, seed=seed)
+    solution = af.kll_flat(frames, offsets)
+    numbers = solution.report.numbers
+    true = 100 * np.std(solution.flat.data / flat)
+    assert 0.3 * true < numbers['error_percent'] < 3 * true
+    assert numbers['bend_percent'] > 1
+    assert solution.report.verdict != 'accept'
+    even = af.kll_flat(*night(0, seed=seed)[::2])
+    assert even.report.numbers['bend_percent'] < 0.1
+    assert even.report.verdict == 'accept'
+
+
+def test_gradients_in_step_with_a_drift():
+    """What cannot be told from the flat is not believed to be one."""
+    frames, flat, offsets = night(0.02, drift=True)
+    y = np.linspace(-1, 1, 96)[:, None]
+    rng = np.random.default_rng(2)
+    frames = frames * (1 + 0.004 * rng.standard_normal((12, 1, 1)) * y)
+    solution = af.kll_flat(frames, offsets)
+    numbers = solution.report.numbers
+    true = 100 * np.std(solution.flat.data / flat)
+    assert true < 3 * numbers['error_percent']
+    assert solution.report.verdict != 'accept'
+
+
+def test_islands_share_the_flat():
+    """Frames of two fields far apart; one frame overlaps with no other."""
+    offsets = np.concatenate([scatter(6, n=6), scatter(6, n=6, seed=1) + 5000])
+    near = offsets - 5000 * (offsets > 2500)
+    frames, flat = dithered((64, 64), near)
+    solution = af.kll_flat(frames, offsets)
+    assert 100 * np.std(solution.flat.data / flat) < 0.15
+    assert solution.stages['sky'][0].shape[0] == 2
+    offsets = np.concatenate([offsets, [[-4000, 0]]])
+    frames = np.concatenate([frames, frames[:1]])
+    with pytest.warns(af.AstroflatWarning, match=r'frames \[12\] overlap with no'):
+        again = af.kll_flat(frames, offsets)
+    assert 100 * np.std(again.flat.data / flat) < 0.15
+
+
+class LazyFrames:
+    """Frames that are made when they are read, and count what is held."""
+
+    dtype = np.dtype('float32')
+
+    def __init__(self, n, shape, flat):
+        self.shape = (n, *shape)
+        self.flat = flat
+        self.largest = 0
+
+    def __len__(self):
+        return self.shape[0]
+
+    def rows(self, first, last):
+        """Return rows of all frames."""
+        self.largest = max(self.largest, (last - first) * self.shape[0])
+        n, _, nx = self.shape
+        y, x = np.mgrid[first:last, :nx]
+        moves = scatter(6, n=n)
+        sky = [1 + 0.1 * np.sin((y - j) / 3) * np.cos((x - i) / 4) for j, i in moves]
+        values = np.stack(sky) * self.flat[first:last]
+        return values.astype(np.float32), np.zeros(values.shape, dtype=bool)
+
+
+def test_same_answer_for_any_band(monkeypatch):
+    """However many rows are read at a time, and never all of many frames."""
+    flat = true_flat((96, 64), np.random.default_rng(0))
+    found = []
+    for band in (2**21, 2**15, 2**12):
+        monkeypatch.setattr(_kll_weigh, '_BAND', band)
+        frames = LazyFrames(8, (96, 64), flat)
+        fit = SkyFit(frames, scatter(6, n=8), np.zeros(8, dtype=int), FitOptions())
+        found.append(fit.run().flat)
+        assert frames.largest <= max(band / 64, 8 * 8)
+        assert np.std(fit.flat - np.log(flat)) < 5e-3
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
