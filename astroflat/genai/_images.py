@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 
@@ -65,15 +64,13 @@ def decode_image(data: bytes) -> np.ndarray:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            # Size is checked here, before any pixel is unfolded.
-            warnings.simplefilter('ignore')
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                width, height = image.size
-                if width * height > _LARGEST:
-                    msg = f'an image of {width} x {height} pixels is no answer'
-                    raise GeminiMalformedError(msg)
-                return _grey(image)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            # Before any pixel is unfolded.
+            width, height = image.size
+            if width * height > _LARGEST:
+                msg = f'an image of {width} x {height} pixels is no answer'
+                raise GeminiMalformedError(msg)
+            return _grey(image)
     except GeminiMalformedError:
         raise
     except Exception as error:  # noqa: BLE001

@@ -83,6 +83,7 @@ BOMBS = {
     'tiff': saved(Image.new('L', (4, 4)), 'TIFF'),
     'claims 2**31': png_of(2**31 - 1, 2**31 - 1, zlib.compress(b'\0' * 100)),
     'zero size': png_of(0, 0, zlib.compress(b'')),
+    'too large': png_of(8000, 8000, zlib.compress(b'\0' * 100)),
     'bomb': png_of(30_000, 30_000, zlib.compress(b'\0' * 10_000_000)),
     'truncated': encode_png(np.random.default_rng(0).integers(0, 255, (50, 50)))[:600],
     'flipped': bytes(
