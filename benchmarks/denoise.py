@@ -24,7 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import denoise_real
+import denoise_tables
 import numpy as np
+from denoise_tables import scatter
 from scipy.ndimage import gaussian_filter, median_filter
 from skimage.restoration import (
     denoise_nl_means,
@@ -44,7 +46,6 @@ from astroflat.quality import (
 
 FWHM = 3.0
 SETTINGS = DetectionSettings(fwhm=FWHM)
-BINS = ((4, 5), (5, 7), (7, 10), (10, 20), (20, 50), (50, 200))
 FILTERS = {
     'Gaussian': [
         (gaussian_filter, {'sigma': s}) for s in (0.4, 0.6, 0.8, 1.1, 1.5, 2.2, 3.3)
@@ -154,7 +155,7 @@ def measure(result, truth, frame, stars, model):
     errors, true = fluxes(error, x, y), fluxes(np.where(full, np.nan, truth), x, y)
     row['stars'] = [snr.tolist(), errors.tolist(), true.tolist()]
     places = np.random.default_rng(3).uniform(15, len(truth) - 15, (2, 400))
-    row['apertures'] = _scatter(fluxes(error, *places))
+    row['apertures'] = scatter(fluxes(error, *places))
     sky_noise = find_sources(frame.data.astype(float), settings=SETTINGS).meta['noise']
     match = match_sources(result, truth, settings=SETTINGS, noise=sky_noise, mask=full)
     row['found'] = [(float(a), float(b)) for a, b in _places(match.pairs)]
@@ -201,73 +202,6 @@ def _places(pairs):
     """Places of the sources of the truth that were found."""
     chosen = pairs[np.asarray(pairs['counted'], bool)]
     return zip(chosen['x_reference'], chosen['y_reference'], strict=True)
-
-
-def summarise(rows, noisy):
-    """
-    Put the numbers of one method over all cases together.
-
-    Parameters
-    ----------
-    rows, noisy : list of dict
-        Numbers of the method and of the noisy frames.
-
-    Returns
-    -------
-    dict
-        One row of the table.
-    """
-    mean = {
-        k: float(np.mean([r[k] for r in rows]))
-        for k in ('psnr_db', 'ssim', 'left', 'correlation', 'background', 'seconds')
-    }
-    mean['false'] = sum(r['false'] for r in rows)
-    gains = [b['apertures'] / r['apertures'] for r, b in zip(rows, noisy, strict=True)]
-    mean['sky_gain'] = float(np.median(gains))
-    kept = lost = 0
-    for row, before in zip(rows, noisy, strict=True):
-        have = {(round(x, 1), round(y, 1)) for x, y in row['found']}
-        had = {(round(x, 1), round(y, 1)) for x, y in before['found']}
-        kept, lost = kept + len(have & had), lost + len(had - have)
-    mean['kept'] = 100.0 * kept / max(kept + lost, 1)
-    asked = sum(r['asked'] for r in rows)
-    mean['complete'] = 100.0 * sum(len(r['found']) for r in rows) / max(asked, 1)
-    mean['bins'] = [_bin(rows, noisy, *edges) for edges in BINS]
-    return mean
-
-
-def _bin(rows, noisy, low, high):
-    """
-    Bias in per cent with its error, and the gain in signal to noise, of a bin.
-
-    The bias is the mean difference to the noisy frame, which has none: both have the
-    same noise in them, of which little is left in the difference.
-    """
-    relative, spread = [], []
-    for row, before in zip(rows, noisy, strict=True):
-        snr, error, true = (np.array(a) for a in row['stars'])
-        raw = np.array(before['stars'][1])
-        good = (snr >= low) & (snr < high) & np.isfinite(error) & (true > 0)
-        relative += list((error - raw)[good] / true[good])
-        spread.append((_scatter(raw[good]), _scatter(error[good])))
-    before, after = np.array(spread).T
-    bias, error = _clipped_mean(np.array(relative))
-    with np.errstate(divide='ignore'):
-        ratio = np.median(before / np.maximum(after, 1e-9))
-    return {'bias': 100 * bias, 'error': 100 * error, 'gain': float(ratio)}
-
-
-def _scatter(values):
-    """Robust standard deviation."""
-    values = values[np.isfinite(values)]
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-def _clipped_mean(values):
-    """Mean within five scatters of the median, and its error."""
-    middle, width = np.median(values), _scatter(values)
-    values = values[np.abs(values - middle) <= 5 * width + 1e-12]
-    return float(values.mean()), float(values.std() / max(len(values), 1) ** 0.5)
 
 
 def simulated(denoiser, quick, cameras, *, filters=FILTERS, adapted=True):
@@ -410,67 +344,6 @@ def noise2void(python, denoiser, seconds):
     return table
 
 
-HEADS = (
-    ('PSNR (dB)', 'psnr_db', '.2f'),
-    ('SSIM', 'ssim', '.3f'),
-    ('noise left', 'left', '.3f'),
-    ('detections kept (%)', 'kept', '.1f'),
-    ('found (%)', 'complete', '.1f'),
-    ('false sources', 'false', 'd'),
-    ('background (ADU)', 'background', '+.2f'),
-    ('residual and sky', 'correlation', '+.3f'),
-    ('S/N on sky', 'sky_gain', '.2f'),
-    ('time (s)', 'seconds', '.2f'),
-)
-
-
-def as_rst(tables):
-    """Return the tables of the documentation."""
-    text = ':orphan:\n\n.. tables start here\n\n'
-    if 'simulated' in tables:
-        rows = tables['simulated']
-        head = ['method', *(h for h, _, _ in HEADS)]
-        body = [[m, *(f'{r[k]:{f}}' for _, k, f in HEADS)] for m, r in rows.items()]
-        text += _list_table('Simulated frames', head, body)
-        head = ['signal to noise of the star', *(f'{a}-{b}' for a, b in BINS)]
-        body = [
-            [m, *(f'{b["bias"]:+.1f} ± {b["error"]:.1f}' for b in r['bins'])]
-            for m, r in rows.items()
-            if m != 'noisy frame'
-        ]
-        text += _list_table('Bias of fluxes (%)', head, body)
-        body = [
-            [m, *(f'{b["gain"]:.2f}' for b in r['bins'])]
-            for m, r in rows.items()
-            if m != 'noisy frame'
-        ]
-        text += _list_table('Gain in signal to noise of fluxes', head, body)
-    if 'real' in tables:
-        columns = [(f, p) for f, parts in tables['real'].items() for p in parts]
-        head = ['method', *(f'{f}, {p}' for f, p in columns)]
-        names = list(next(iter(next(iter(tables['real'].values())).values())))
-        body = [
-            [
-                m,
-                *(
-                    '{:.3f} ± {:.3f}'.format(*tables['real'][f][p][m])
-                    for f, p in columns
-                ),
-            ]
-            for m in names
-        ]
-        text += _list_table('Error of real frames in their noise', head, body)
-    return text
-
-
-def _list_table(title, head, body):
-    """Return one table."""
-    lines = [f'.. list-table:: {title}', '   :header-rows: 1', '']
-    for row in [head, *body]:
-        lines += [f'   {"*" if i == 0 else " "} - {cell}' for i, cell in enumerate(row)]
-    return '\n'.join(lines) + '\n\n'
-
-
 def parse():
     """Return the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -507,31 +380,24 @@ def run(args):
     return raw
 
 
-def merge(parts):
-    """Put the numbers of parts together."""
-    raw = {'real': {}, 'rows': {}}
-    for part in parts:
-        raw['real'] |= part.get('real', {})
-        for method, rows in part.get('rows', {}).items():
-            raw['rows'].setdefault(method, []).extend(rows)
-        raw |= {k: v for k, v in part.items() if k not in raw}
-    return raw
-
-
 def main():
     """Run the benchmark."""
     args = parse()
     if args.merge:
-        raw = merge([json.loads(p.read_text('utf-8')) for p in args.merge])
+        raw = denoise_tables.merge(
+            [json.loads(p.read_text('utf-8')) for p in args.merge]
+        )
     else:
         raw = run(args)
     tables = {}
     if raw.get('rows'):
         noisy = raw['rows']['noisy frame']
-        tables['simulated'] = {m: summarise(r, noisy) for m, r in raw['rows'].items()}
+        tables['simulated'] = {
+            m: denoise_tables.summarise(r, noisy) for m, r in raw['rows'].items()
+        }
     if raw['real']:
         tables['real'] = raw['real']
-    text = as_rst(tables)
+    text = denoise_tables.as_rst(tables)
     print(text)
     if args.rst:
         args.rst.write_text(text, encoding='utf-8')
