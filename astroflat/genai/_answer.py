@@ -142,7 +142,7 @@ class Answer:
             tokens = int(fields.pop('tokens'))
             known = {name: str(value) for name, value in fields.items()}
             return cls(images=images, tokens=tokens, cached=True, **known)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             msg = f'an answer that was kept is damaged: {error}'
             raise ValueError(msg) from None
 

@@ -13,6 +13,7 @@ __all__ = ['Secret', 'clean_text', 'find_key']
 # In this order, as in the client of the service.
 _NAMES = ('GOOGLE_API_KEY', 'GEMINI_API_KEY')
 _LONGEST_MESSAGE = 400
+_SHORTEST = 8
 
 
 class Secret:
@@ -60,7 +61,9 @@ class Secret:
         text : str
             The same with stars.
         """
-        return text.replace(self._value, '***') if self._value else text
+        # Something shorter is no key, and would be found in innocent words.
+        long = len(self._value) >= _SHORTEST
+        return text.replace(self._value, '***') if long else text
 
 
 def clean_text(text: Any, *, longest: int = _LONGEST_MESSAGE) -> str:

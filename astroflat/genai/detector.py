@@ -332,7 +332,10 @@ class _View:
         """Return the detection with a catalogue measured here."""
         from scipy import ndimage
 
-        found = GeminiDetection.from_mask(mask, np.where(self.good, self.data, np.nan))
+        image = np.where(self.good, self.data, np.nan)
+        # Around a level of 0 no depth can be given: it is NaN.
+        with np.errstate(all='ignore'):
+            found = GeminiDetection.from_mask(mask, image)
         if len(found):
             index = np.arange(1, len(found) + 1)
             surest = ndimage.maximum(probability, found.labels, index)

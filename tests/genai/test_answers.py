@@ -46,8 +46,10 @@ def test_round_trip(tmp_path):
 
 def test_key_is_not_kept(tmp_path):
     """A key that the service repeats is not written."""
-    AnswerCache(tmp_path).keep('0' * 64, replace(ANSWER, text='k3y'), Secret('k3y'))
-    assert 'k3y' not in (tmp_path / f'{"0" * 64}.json').read_text()
+    AnswerCache(tmp_path).keep(
+        '0' * 64, replace(ANSWER, text='a-long-k3y'), Secret('a-long-k3y')
+    )
+    assert 'a-long-k3y' not in (tmp_path / f'{"0" * 64}.json').read_text()
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,7 @@ def test_key_is_not_kept(tmp_path):
         HEAD + b'"images": [{"mime": 1, "data": "%%%", "thought": 0}], "tokens": 1}',
         HEAD + b'"images": [], "tokens": 1, "text": "x", "surprise": "y"}',
         HEAD + b'"images": [], "tokens": "many", "text": "x"}',
+        HEAD + b'"images": [], "tokens": 1e999, "text": "x"}',
     ],
 )
 def test_damaged_file(tmp_path, content):

@@ -306,6 +306,35 @@ def test_offline_without_key(flat, monkeypatch, tmp_path):
     assert len(found) == 1
 
 
+ODD = {
+    'one pixel': np.ones((1, 1)),
+    'a row': np.random.default_rng(0).random((1, 50)),
+    'a column': np.random.default_rng(0).random((50, 1)),
+    'zeros': np.zeros((30, 40)),
+    'constant': np.full((30, 40), 7.0),
+    'negative': -np.random.default_rng(0).random((30, 40)),
+    'huge': 1e30 * np.random.default_rng(0).random((30, 40)),
+    'tiny': 1e-30 * np.random.default_rng(0).random((30, 40)),
+    'integers': np.arange(1200, dtype=np.uint16).reshape(30, 40),
+    'one good pixel': np.where(np.arange(1200).reshape(30, 40) == 5, 1.0, np.nan),
+}
+
+
+@pytest.mark.parametrize('kind', ODD)
+def test_odd_images(kind):
+    """Images without any sense are asked about without a crash."""
+    objects = [
+        {'kind': 'disc', 'box_2d': [100, 100, 400, 400], 'confidence': 1},
+        {'kind': 'speck', 'box_2d': [800, 800, 800, 800], 'confidence': 1},
+        {'kind': 'fibre', 'box_2d': [500, 0, 600, 1000], 'confidence': 1},
+    ]
+    limits = AdviserLimits(mask_percent=100, shift_percent=100)
+    with FakeGemini(shapes(*objects)) as server:
+        found = af.detect_dust(ODD[kind], detector=detector(server, limits=limits))
+    assert found.mask.shape == ODD[kind].shape
+    assert not found.mask[~np.isfinite(ODD[kind])].any()
+
+
 @pytest.mark.parametrize(
     'options',
     [
