@@ -41,6 +41,7 @@ _NAMES = {
     'open_frames': 'astroflat.io',
     'read_image': 'astroflat.io',
     'repair_flat': 'astroflat.selfcal',
+    'run_night': 'astroflat.pipelines.night',
     'self_flat': 'astroflat.selfcal',
     'sky_flat': 'astroflat.selfcal',
     'solve_fields': 'astroflat.selfcal',

@@ -24,6 +24,7 @@ _COMMANDS = {
     'median': 'combine a video or frames to their exact median',
     'dustflat': 'make a flat of the dust from a video, frames or one flat',
     'selfflat': 'make flats from the science frames, by the method they allow',
+    'night': 'calibrate a whole night, and say what was decided',
     'repair': 'bring a flat that is nearly right up to date from frames',
     'correct': 'apply a flat to frames or a video',
     'denoise': 'remove noise from frames or a video',

@@ -4,6 +4,7 @@
 from astroflat.pipelines.apply import ApplyReport, correct_frames
 from astroflat.pipelines.denoise import DenoiseReport, denoise_frames
 from astroflat.pipelines.dust_flat import DustFlatOptions, dust_flat
+from astroflat.pipelines.night import NightReport, run_night
 from astroflat.pipelines.restore import RestoreReport, restore_frames
 from astroflat.pipelines.single import SingleReport, correct_singles
 
@@ -11,6 +12,7 @@ __all__ = [
     'ApplyReport',
     'DenoiseReport',
     'DustFlatOptions',
+    'NightReport',
     'RestoreReport',
     'SingleReport',
     'correct_frames',
@@ -18,4 +20,5 @@ __all__ = [
     'denoise_frames',
     'dust_flat',
     'restore_frames',
+    'run_night',
 ]

@@ -1,0 +1,405 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What a night needs: which frames are combined, and what each light gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from astroflat.pipelines._night_files import output_name
+from astroflat.pipelines._night_sets import (
+    FrameSet,
+    Offset,
+    choose_flats,
+    choose_offset,
+    differences,
+    make_sets,
+)
+from astroflat.pipelines._stages import fingerprint
+
+if TYPE_CHECKING:
+    from astroflat.pipelines._night_files import NightFile
+
+__all__ = ['GroupPlan', 'NightOptions', 'NightPlan', 'make_plan']
+
+# Flats of the same night need no remark.
+_FRESH_DAYS = 1.0
+
+
+@dataclass(frozen=True)
+class NightOptions:
+    """
+    What results depend on, besides the files.
+
+    Parameters
+    ----------
+    flats : str
+        Where flats come from.
+
+    denoise, restore : bool
+        More steps.
+
+    device : str
+        Where networks run.
+
+    sample : int
+        The number of lights that a flat is checked with or made from.
+    """
+
+    flats: str = 'auto'
+    denoise: bool = False
+    restore: bool = False
+    device: str = 'auto'
+    sample: int = 60
+
+
+@dataclass
+class GroupPlan:
+    """
+    What a group of lights gets.
+
+    Parameters
+    ----------
+    lights : FrameSet
+        The lights.
+
+    offsets : dict of Offset
+        What is subtracted, by exposure.
+
+    flats : FrameSet or None
+        The flats that were found.
+
+    wrong : list of str
+        Settings in which they differ.
+
+    flat_offset : Offset
+        What is subtracted from the flats.
+
+    flat_scales : tuple of float
+        What the dark is multiplied by for each flat.
+
+    noise : tuple
+        Flats and bias frames that the noise is measured from.
+
+    gain : float or None
+        That of the header.
+
+    sample : list of NightFile
+        The lights that the flat is checked with or made from.
+
+    words, doubts : list of str
+        What was decided before any pixel was looked at.
+
+    key : str
+        A hash of all that the flat depends on.
+    """
+
+    lights: FrameSet
+    offsets: dict[float | None, Offset]
+    flats: FrameSet | None = None
+    wrong: list[str] = field(default_factory=list)
+    flat_offset: Offset = field(default_factory=Offset)
+    flat_scales: tuple[float, ...] = ()
+    noise: tuple[list[NightFile], list[NightFile]] = ((), ())
+    gain: float | None = None
+    sample: list[NightFile] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    key: str = ''
+
+    @property
+    def sample_offset(self) -> Offset:
+        """What is subtracted from the lights of the sample."""
+        return self.offsets[self.sample[0].exposure]
+
+    def offset_of(self, file: NightFile) -> Offset:
+        """
+        Return what is subtracted from a light.
+
+        Parameters
+        ----------
+        file : NightFile
+            The light.
+
+        Returns
+        -------
+        offset : Offset
+            That of its exposure.
+        """
+        return self.offsets[file.exposure]
+
+    def frame_key(self, file: NightFile, options: NightOptions) -> str:
+        """
+        Return a hash of all that the result of a light depends on.
+
+        Parameters
+        ----------
+        file : NightFile
+            The light.
+
+        options : NightOptions
+            The options.
+
+        Returns
+        -------
+        key : str
+            40 hexadecimal digits.
+        """
+        offset = self.offset_of(file).key
+        return fingerprint([list(file.key), offset, self.key, repr(options)])
+
+    @property
+    def noise_key(self) -> str:
+        """A hash of what the noise is measured from."""
+        return fingerprint([[list(f.key) for f in fs] for fs in self.noise])
+
+
+@dataclass
+class NightPlan:
+    """
+    All that is to be done.
+
+    Parameters
+    ----------
+    files : list of NightFile
+        What there is.
+
+    groups : list of GroupPlan
+        The groups of lights.
+
+    words : list of str
+        What was found and guessed.
+
+    doubts : list of str
+        What is odd about the folder.
+    """
+
+    files: list[NightFile]
+    groups: list[GroupPlan]
+    words: list[str]
+    doubts: list[str]
+
+    def outputs(self, file: NightFile, options: NightOptions) -> dict[str, str]:
+        """
+        Return the names of the results of a light.
+
+        Parameters
+        ----------
+        file : NightFile
+            The light.
+
+        options : NightOptions
+            The options.
+
+        Returns
+        -------
+        names : dict of str
+            By step, relative to the folder of the results.
+        """
+        name = output_name(file.name)
+        names = {'calibrated': name}
+        if options.denoise:
+            names['denoised'] = f'denoised/{name}'
+        if options.restore:
+            names['restored'] = f'restored/{name}'
+        return names
+
+
+def make_plan(files: list[NightFile], options: NightOptions) -> NightPlan:
+    """
+    Decide all that the headers tell.
+
+    Parameters
+    ----------
+    files : list of NightFile
+        What there is.
+
+    options : NightOptions
+        The options.
+
+    Returns
+    -------
+    plan : NightPlan
+        The plan.
+
+    Raises
+    ------
+    ValueError
+        If there are no lights, or two lights would get one name.
+    """
+    sets = {k: make_sets(k, files) for k in ('bias', 'dark', 'flat', 'light')}
+    if not sets['light']:
+        kinds = Counter(f.kind for f in files)
+        found = (
+            ', '.join(f'{n} {k}' for k, n in sorted(kinds.items())) or 'no FITS file'
+        )
+        msg = f'the folder holds no lights, but {found}; is IMAGETYP right?'
+        raise ValueError(msg)
+    _check_names(sets['light'])
+    groups = [_plan_group(lights, sets, options) for lights in sets['light']]
+    return NightPlan(files, groups, *_describe(files))
+
+
+def _check_names(lights: list[FrameSet]) -> None:
+    """Raise if two lights would get one name."""
+    names = Counter(output_name(f.name).lower() for s in lights for f in s.files)
+    double = [name for name, n in names.items() if n > 1]
+    if double:
+        msg = f'two lights are called {double[0]!r}, compressed and not; remove one'
+        raise ValueError(msg)
+
+
+def _describe(files: list[NightFile]) -> tuple[list[str], list[str]]:
+    """Say what there is, what was guessed and what was left out."""
+    kinds = Counter(f.kind for f in files)
+    order = ('light', 'flat', 'dark', 'bias')
+    found = ', '.join(
+        f'{kinds[k]} {k}{_plural(k, kinds[k])}' for k in order if kinds[k]
+    )
+    words = [f'found {found}']
+    doubts: list[str] = []
+    guesses = Counter(
+        (f.kind, f.why) for f in files if 'guessed' in f.why and f.kind != 'other'
+    )
+    doubts += [
+        f'{n} taken for {kind}{_plural(kind, n)}: {why}'
+        for (kind, why), n in sorted(guesses.items())
+    ]
+    words += [f'{f.name} left out: {f.why}' for f in files if f.kind == 'other']
+    return words, doubts
+
+
+def _plural(kind: str, n: int) -> str:
+    return '' if n == 1 or kind == 'bias' else 's'
+
+
+def _plan_group(
+    lights: FrameSet, sets: dict[str, list[FrameSet]], options: NightOptions
+) -> GroupPlan:
+    """Decide what a group gets."""
+    exposures = Counter(f.exposure for f in lights.files)
+    offsets = {
+        e: choose_offset(lights.settings, e, lights.mjd, sets['bias'], sets['dark'])
+        for e in sorted(exposures, key=lambda e: (e is None, e))
+    }
+    plan = GroupPlan(lights, offsets)
+    for exposure, offset in offsets.items():
+        which = '' if len(offsets) == 1 else f'{_seconds(exposure)}: '
+        plan.words += [which + w for w in offset.words]
+        plan.doubts += [which + d for d in offset.doubts]
+    if options.flats in ('auto', 'given'):
+        _plan_flats(plan, sets)
+    _plan_noise(plan, sets)
+    plan.sample = _sample(plan, options.sample)
+    if len(plan.sample) < len(lights.files):
+        n, all_ = len(plan.sample), len(lights.files)
+        plan.words.append(f'{n} of {all_} lights decide on the flat')
+    plan.key = fingerprint(
+        [
+            [list(f.key) for f in plan.sample],
+            plan.sample_offset.key,
+            plan.flat_offset.key,
+            repr(plan.flat_scales),
+            None if plan.flats is None else plan.flats.key,
+            repr(plan.wrong),
+            plan.noise_key,
+            repr(options.flats),
+        ]
+    )
+    return plan
+
+
+def _seconds(exposure: float | None) -> str:
+    return 'unknown exposure' if exposure is None else f'{exposure:g} s'
+
+
+def _plan_flats(plan: GroupPlan, sets: dict[str, list[FrameSet]]) -> None:
+    """Choose flats, and what is subtracted from them."""
+    flats, wrong, days = choose_flats(plan.lights, sets['flat'])
+    if flats is None:
+        if sets['flat']:
+            plan.words.append('no flats of this camera, binning and size')
+        return
+    plan.flats, plan.wrong = flats, wrong
+    age = '' if days is None else f', {_age(days)}'
+    plan.words.append(f'flats: {flats.name}{age}')
+    for name in wrong:
+        one, two = flats.settings[name], plan.lights.settings[name]
+        plan.doubts.append(f'flats and lights differ in {name}: {one} and {two}')
+    if days is not None and days > _FRESH_DAYS:
+        plan.doubts.append(
+            f'the flats may be stale: {_age(days)} apart from the lights'
+        )
+    if flats.files[0].master:
+        return
+    _plan_flat_offset(plan, flats, sets)
+
+
+def _key(frames: FrameSet | None) -> str | None:
+    return None if frames is None else frames.key
+
+
+def _age(days: float) -> str:
+    """Return a time in words."""
+    if days < _FRESH_DAYS:
+        return f'{24 * days:.1f} hours'
+    return f'{days:.0f} days'
+
+
+def _plan_flat_offset(
+    plan: GroupPlan, flats: FrameSet, sets: dict[str, list[FrameSet]]
+) -> None:
+    """Choose what is subtracted from flats: one bias, one dark, scaled."""
+    settings = {**flats.settings}
+    found = [
+        choose_offset(settings, f.exposure, flats.mjd, sets['bias'], sets['dark'])
+        for f in flats.files
+    ]
+    alike = len({(_key(o.bias), _key(o.dark)) for o in found}) == 1
+    if not alike:
+        # Twilight flats of many exposures: the bias alone, dark current is small.
+        found = [choose_offset(settings, None, flats.mjd, sets['bias'], [])] * len(
+            found
+        )
+    plan.flat_offset = found[0]
+    plan.flat_scales = tuple(o.scale for o in found)
+    plan.words += [f'flats: {w}' for w in found[0].words]
+    plan.doubts += [f'flats: {d}' for d in found[0].doubts]
+
+
+def _plan_noise(plan: GroupPlan, sets: dict[str, list[FrameSet]]) -> None:
+    """Choose what gain and read noise are measured from."""
+    from astroflat.neural._noise_estimate import _gain_of
+
+    plan.gain = _gain_of(plan.lights.files[0].cards)
+    names = ('shape', 'camera', 'binning', 'gain')
+
+    def fitting(kind: str) -> list[NightFile]:
+        pairs = [
+            [f for f in s.files if not f.master]
+            for s in sets[kind]
+            if not differences(s.settings, plan.lights.settings, names)
+        ]
+        pairs = [p for p in pairs if len(p) >= 2]
+        return max(pairs, key=len)[:2] if pairs else []
+
+    bias = fitting('bias')
+    plan.noise = (fitting('flat') if bias else [], bias)
+    if not bias or (plan.gain is None and not plan.noise[0]):
+        plan.doubts.append(
+            'no uncertainties: neither the header tells the gain, nor two flats and '
+            'two bias frames'
+        )
+
+
+def _sample(plan: GroupPlan, most: int) -> list[NightFile]:
+    """Choose the lights that decide on the flat: evenly spaced in time."""
+    parts: dict[str, list[NightFile]] = {}
+    for file in plan.lights.files:
+        parts.setdefault(plan.offset_of(file).key, []).append(file)
+    files = max(parts.values(), key=len)
+    files = sorted(files, key=lambda f: (f.mjd or 0, f.name))
+    step = max(1.0, len(files) / most)
+    chosen = [files[int(i * step)] for i in range(min(len(files), most))]
+    return sorted(chosen, key=lambda f: f.name)
