@@ -29,6 +29,8 @@ __all__ = ['GeminiInpainter']
 _MODEL = 'gemini-3-pro-image'
 # Means of squares of this side are compared: noise is no disagreement.
 _SQUARE = 8
+# Half a step of eight bits.
+_LEAST_DETAIL = 0.5 / 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,8 +345,8 @@ class _Painting:
         # Before the matching, which can turn a negative into a positive.
         sent, painted = (_square_means(image, self.good) for image in (self.grey, grey))
         noise = pixel_noise(self.grey, self.good) / _SQUARE
-        # Only what rises above the noise can be expected to come back.
-        if np.std(sent) > 4 * noise and np.std(painted) > 0:
+        # Only what rises above the noise and the steps can be expected to come back.
+        if np.std(sent) > max(4 * noise, _LEAST_DETAIL) and np.std(painted) > 0:
             numbers['correlation'] = float(np.corrcoef(sent, painted)[0, 1])
         return numbers
 
