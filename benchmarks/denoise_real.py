@@ -54,7 +54,7 @@ class Exposures:
         return np.mean(moved, axis=0), np.var(moved, axis=0, ddof=1) / len(moved)
 
 
-def read_exposures(folder):
+def read_exposures(folder, *, size=768):
     """
     Read, calibrate and align the exposures in a folder.
 
@@ -62,6 +62,8 @@ def read_exposures(folder):
     ----------
     folder : Path
         Folder of FITS files.
+    size : int, optional
+        Largest side of the part in the middle that is used, in pixels.
 
     Returns
     -------
@@ -78,6 +80,7 @@ def read_exposures(folder):
         flats = [f - bias for f in groups['flat']]
         flat = np.median([f / np.median(f) for f in flats], axis=0)
         frames = (frames - bias) / flat
+    frames = frames[(slice(None), *(_middle(n, size) for n in frames.shape[1:]))]
     try:
         offsets = measure_shifts(frames.astype('f4'), method='phase').offsets
     except ValueError:
@@ -86,7 +89,13 @@ def read_exposures(folder):
     return Exposures(frames, np.where(np.abs(offsets) < 0.1, 0.0, offsets))
 
 
-def compare(exposures, methods, *, most=5):
+def _middle(length, size):
+    """Return the middle of an axis."""
+    start = max(0, (length - size) // 2)
+    return slice(start, start + size)
+
+
+def compare(exposures, methods, *, most=4):
     """
     Compare denoised frames with the mean of the others.
 
