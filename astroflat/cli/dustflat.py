@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'image to Google',
     )
     add_adviser(parser)
+    group.add_argument(
+        '--interactive',
+        action='store_true',
+        help='look at every stage, accept it or do it again with other settings; '
+        'without a window the previews are written beside the flat',
+    )
     output = parser.add_argument_group('output')
     output.add_argument(
         '--scale',
@@ -91,11 +97,15 @@ def run(args: argparse.Namespace) -> int:
     outputs = [args.output]
     outputs += [] if args.no_report else [common.beside(args.output, '.json')]
     outputs += [common.beside(args.output, '.png')] if figure else []
+    outputs += _interactive_outputs(args) if args.interactive else []
     for path in outputs:
         check_output(path, overwrite=args.overwrite)
     if args.dry_run:
         return dry_run(args, _options(args), lambda options: _solve(args, options))
-    solution = _solve(args, _options(args))
+    solution = (_ask if args.interactive else _solve)(args, _options(args))
+    if solution is None:
+        common.say('left without writing a flat')
+        return 1
     _write(args, solution, figure=figure)
     return 3 if solution.report.verdict == 'reject' else 0
 
@@ -114,6 +124,57 @@ def _solve(args: argparse.Namespace, options: Any) -> Any:
         n_threads=args.threads,
         progress_bar=not args.quiet,
     )
+
+
+def _interactive_outputs(args: argparse.Namespace) -> list[Any]:
+    """Return what is written in addition; raise if it cannot be done."""
+    from astroflat.cli._wizard import STAGES
+    from astroflat.cli._wizard_previews import preview_path
+
+    if args.dry_run:
+        msg = '--interactive and --dry-run exclude each other'
+        raise ValueError(msg)
+    common.wants_figure(choice=True)
+    previews = [] if _has_window() else [preview_path(args.output, s) for s in STAGES]
+    return [common.beside(args.output, '.mask.fits'), *previews]
+
+
+def _has_window() -> bool:
+    """Tell whether matplotlib can open a window."""
+    from astroflat.visualization._backend import backend_name, has_window
+
+    return has_window(backend_name())
+
+
+def _ask(args: argparse.Namespace, options: Any) -> Any:
+    """Make the flat stage by stage, and write the mask that was agreed on."""
+    from astropy.io import fits
+
+    from astroflat._files import atomic_path
+    from astroflat.cli._wizard import Wizard
+    from astroflat.cli._wizard_previews import Previews
+    from astroflat.pipelines._dust_steps import DustSteps
+    from astroflat.pipelines._planes import join_planes
+
+    steps = DustSteps.open(
+        common.one_or_many(args.source),
+        bias=args.bias,
+        dark=args.dark,
+        options=options,
+        stage_dir=args.stages,
+        n_threads=args.threads,
+        progress_bar=not args.quiet,
+    )
+    mask = None if args.mask is None else _read_mask(args.mask)
+    previews = Previews(args.output, window=_has_window())
+    solution = Wizard(steps, previews, mask).run()
+    if solution is not None:
+        found = solution.stages['detection'].mask.astype('u1')
+        path = common.beside(args.output, '.mask.fits')
+        with atomic_path(path, overwrite=args.overwrite) as temporary:
+            image = join_planes([found], solution.flat.shape[:2])
+            fits.PrimaryHDU(image).writeto(temporary)
+    return solution
 
 
 def _write(args: argparse.Namespace, solution: Any, *, figure: bool) -> None:

@@ -17,6 +17,7 @@ from astropy import units as u
 from astroflat._nddata import unpack
 from astroflat._provenance import record
 from astroflat.pipelines._planes import join_planes, mean_plane, split_planes
+from astroflat.pipelines._stages import StageStore, fingerprint
 from astroflat.pipelines.dust_flat import (
     DustFlatOptions,
     _advice,
@@ -34,6 +35,8 @@ from astroflat.pipelines.dust_flat import (
 from astroflat.solution import FlatSolution
 
 if TYPE_CHECKING:
+    import os
+
     from astropy.nddata import CCDData
 
     from astroflat._report import QualityReport
@@ -97,6 +100,7 @@ class DustSteps:
         bias: Any = None,
         dark: Any = None,
         options: DustFlatOptions | None = None,
+        stage_dir: str | os.PathLike | None = None,
         **threads: Any,
     ) -> DustSteps:
         """
@@ -104,8 +108,8 @@ class DustSteps:
 
         Parameters
         ----------
-        source, bias, dark, options
-            As in `astroflat.dust_flat`.
+        source, bias, dark, options, stage_dir
+            As in `astroflat.dust_flat`, which shares the median kept there.
 
         **threads
             ``n_threads`` and ``progress_bar``.
@@ -117,7 +121,11 @@ class DustSteps:
         """
         opened, color = _open(source)
         options = options or DustFlatOptions()
-        observed = _observe(opened, bias, dark, options.median, threads)
+        observed = StageStore(stage_dir, fingerprint([source, bias, dark])).run(
+            'median',
+            (options.median, color),
+            lambda: _observe(opened, bias, dark, options.median, threads),
+        )
         return cls(observed, color, options)
 
     def detect(self, mask: np.ndarray | None = None) -> DustDetection:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['STRETCHES', 'ImageView', 'crop']
+__all__ = ['STRETCHES', 'ImageView', 'crop', 'flat_limits']
 
 STRETCHES = ('linear', 'sqrt', 'asinh', 'log')
 # More pixels than this are not seen.
@@ -57,6 +57,26 @@ def crop(
         ny, nx = part.shape[0] // step, part.shape[1] // step
         part = part.reshape(ny, step, nx, step).mean(axis=(1, 3))
     return part, (x0 - 0.5, x1 - 0.5, y0 - 0.5, y1 - 0.5)
+
+
+def flat_limits(flat: np.ndarray) -> tuple[float, float]:
+    """
+    Return limits for a flat, the same distance below and above 1.
+
+    Parameters
+    ----------
+    flat : `~numpy.ndarray`
+        The flat, most of it 1.
+
+    Returns
+    -------
+    low, high : float
+        They hold 95 % of the pixels that are not 1, and differ.
+    """
+    depth = np.abs(flat[np.isfinite(flat)] - 1)
+    depth = depth[depth > 0]
+    reach = max(float(np.percentile(depth, 95)), 1e-3) if depth.size else 1e-3
+    return 1 - reach, 1 + reach
 
 
 class ImageView:

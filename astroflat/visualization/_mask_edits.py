@@ -65,6 +65,29 @@ class MaskEdits:
         """The edits in a form that can be compared and kept."""
         return zlib.compress(self._edits.tobytes(), 1)
 
+    def keep(self, older: MaskEdits) -> None:
+        """
+        Take over what was done on another mask of the same shape.
+
+        Parameters
+        ----------
+        older : MaskEdits
+            The other; it is not modified.
+        """
+        self._edits, self._past = older._edits.copy(), list(older._past)
+
+    def replace(self, mask: np.ndarray) -> None:
+        """
+        Make the edits those that lead to a mask.
+
+        Parameters
+        ----------
+        mask : `~numpy.ndarray` of bool
+            What `mask` is to be.
+        """
+        self.begin()
+        self._edits = mask.astype(np.int8) - self.detected.astype(np.int8)
+
     def begin(self) -> None:
         """Start a stroke: one call of `undo` takes all of it back."""
         self._past = [*self._past, self.key][-_MAX_UNDO:]

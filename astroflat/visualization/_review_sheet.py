@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.visualization._image_view import ImageView
+from astroflat.visualization._image_view import ImageView, flat_limits
 from astroflat.visualization._review_state import Review
 from astroflat.visualization.figures import display_limits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ['plot_review']
+__all__ = ['deepest', 'fill_sheet', 'plot_review']
 
 _COLUMNS = ('before', 'mask', 'after', 'flat')
 
@@ -53,13 +53,32 @@ def plot_review(solution: Any, *, image: Any = None, n_motes: int = 4) -> Figure
     from matplotlib.figure import Figure
 
     state = solution if isinstance(solution, Review) else Review(solution, image=image)
+    figure = Figure(layout='constrained')
+    fill_sheet(figure, state, n_motes=n_motes)
+    return figure
+
+
+def fill_sheet(figure: Figure, state: Review, *, n_motes: int = 4) -> None:
+    """
+    Draw the contact sheet into an empty figure.
+
+    Parameters
+    ----------
+    figure : `~matplotlib.figure.Figure`
+        The figure; its size is set.
+
+    state : Review
+        What to draw.
+
+    n_motes : int, optional
+        As in `plot_review`.
+    """
     boxes = [None, *_boxes(state, n_motes)]
-    figure = Figure(figsize=(13, 0.6 + 3.0 * len(boxes)), layout='constrained')
+    figure.set_size_inches(13, 0.6 + 3.0 * len(boxes))
     figure.suptitle(_title(state), fontsize=11)
     axes = figure.subplots(len(boxes), len(_COLUMNS), squeeze=False)
     for row, box in zip(axes, boxes, strict=True):
         _draw_row(row, state, box)
-    return figure
 
 
 def _title(state: Review) -> str:
@@ -71,23 +90,43 @@ def _title(state: Review) -> str:
     return '; '.join(parts)
 
 
-def _boxes(state: Review, n_motes: int) -> list[tuple[int, int, float, str]]:
+def _boxes(state: Review, n_motes: int) -> list[tuple[float, float, float, str]]:
     """Return place, size and name of the deepest objects."""
     if not state.editable:
         return []
-    table = state.solution.stages['detection'].catalogue
+    return deepest(state.solution.stages['detection'], n_motes)
+
+
+def deepest(detection: Any, n_motes: int) -> list[tuple[float, float, float, str]]:
+    """
+    Return the squares about the deepest objects, inside the image.
+
+    Parameters
+    ----------
+    detection : DustDetection
+        The dust.
+
+    n_motes : int
+        How many.
+
+    Returns
+    -------
+    boxes : list of tuple
+        ``x`` and ``y`` of the middle, half the side, and a name.
+    """
+    table, shape = detection.catalogue, detection.mask.shape
     depth = np.nan_to_num(np.abs(np.asarray(table['depth'], float)))
-    chosen = table[np.argsort(-depth, kind='stable')[:n_motes]]
-    least = min(40.0, min(state.before.shape) / 2)
-    return [
-        (
-            float(row['x'].value),
-            float(row['y'].value),
-            max(3.0 * float(row['radius'].value), least),
-            f'{row["kind"]} {row["id"]}, {100 * float(row["depth"]):.3g} %',
+    boxes = []
+    for row in table[np.argsort(-depth, kind='stable')[:n_motes]]:
+        radius = max(3.0 * float(row['radius'].value), 40.0)
+        half = min(radius, min(shape) / 2)
+        x, y = (
+            float(np.clip(row[name].value, half - 0.5, n - half - 0.5))
+            for name, n in (('x', shape[1]), ('y', shape[0]))
         )
-        for row in chosen
-    ]
+        name = f'{row["kind"]} {row["id"]}, {100 * float(row["depth"]):.3g} %'
+        boxes.append((x, y, half, name))
+    return boxes
 
 
 def _draw_row(row: Any, state: Review, box: tuple | None) -> None:
@@ -95,10 +134,10 @@ def _draw_row(row: Any, state: Review, box: tuple | None) -> None:
     after = state.after
     part = after if box is None else _part(after, box)
     limits = display_limits(part)
-    flat_limits = display_limits(state.flat if box is None else _part(state.flat, box))
+    around = flat_limits(state.flat if box is None else _part(state.flat, box))
     for ax, name in zip(row, _COLUMNS, strict=True):
         data = {'after': after, 'flat': state.flat}.get(name, state.before)
-        view = ImageView(ax, after.shape, flat_limits if name == 'flat' else limits)
+        view = ImageView(ax, after.shape, around if name == 'flat' else limits)
         if box is not None:
             x, y, half, _ = box
             ax.set_xlim(x - half, x + half)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from astroflat.dust import DustDetection
     from astroflat.solution import FlatSolution
 
-__all__ = ['Review']
+__all__ = ['Review', 'note_decision']
 
 Decision = Literal['pending', 'accepted', 'rejected']
 
@@ -155,6 +155,11 @@ class Review:
     def mask(self) -> np.ndarray | None:
         """The mask with the edits, True on dust; None if there is none."""
         return self._edits.mask if self.editable else None
+
+    @property
+    def found(self) -> DustDetection | None:
+        """What the search found, without the edits."""
+        return self._detection
 
     @property
     def touched(self) -> np.ndarray | None:
@@ -386,26 +391,7 @@ class Review:
 
     def _decide(self, decision: Decision, solution: FlatSolution) -> None:
         """Write the decision to the solution and to its header."""
-        meta = copy.deepcopy(solution.flat.meta)
-        set_card(meta, 'AFREVIEW', (decision, 'decision of the reviewer'))
-        details = 'by a person'
-        if decision == 'accepted':
-            set_card(meta, 'AFSTREN', (self.strength, 'share of the correction'))
-            set_card(meta, 'AFPAINT', (self.n_painted, 'pixels added to the mask'))
-            set_card(meta, 'AFERASE', (self.n_erased, 'pixels taken from the mask'))
-            details = (
-                f'strength {self.strength:g}, {self.n_painted} pixels painted, '
-                f'{self.n_erased} erased'
-            )
-        add_history(meta, f'astroflat review: {decision}, {details}')
-        flat = unpack(solution.flat, ndim=(2, 3)).ccd(solution.flat.data, meta=meta)
-        stages = {**solution.stages, 'review': self._summary(decision)}
-        self.solution = replace(solution, flat=flat, stages=stages)
-        self.decision = decision
-
-    def _summary(self, decision: str) -> dict[str, Any]:
-        """Return the decision and the settings behind it."""
-        summary = {'decision': decision, 'strength': self.strength}
+        summary = {'strength': self.strength}
         if self.editable:
             summary |= {
                 'sensitivity': self.sensitivity,
@@ -413,10 +399,63 @@ class Review:
                 'n_painted': self.n_painted,
                 'n_erased': self.n_erased,
             }
-        return summary
+        self.solution = note_decision(solution, decision, **summary)
+        self.decision = decision
 
     def __repr__(self) -> str:
         return f'<Review {self.decision}, {self.solution!r}>'
+
+
+def note_decision(
+    solution: FlatSolution,
+    decision: Decision,
+    *,
+    strength: float = 1.0,
+    n_painted: int = 0,
+    n_erased: int = 0,
+    **settings: float,
+) -> FlatSolution:
+    """
+    Write a decision to a solution and to its header.
+
+    Parameters
+    ----------
+    solution : FlatSolution
+        What was decided on; it is not modified.
+
+    decision : {'accepted', 'rejected'}
+        The decision.
+
+    strength : float, optional
+        The share of the correction that is applied.
+
+    n_painted, n_erased : int, optional
+        How many pixels the person added to the mask and took from it.
+
+    **settings : float
+        More to keep in ``stages['review']``.
+
+    Returns
+    -------
+    solution : FlatSolution
+        With the cards ``AFREVIEW``, and if accepted ``AFSTREN``, ``AFPAINT``
+        and ``AFERASE``.
+    """
+    meta = copy.deepcopy(solution.flat.meta)
+    set_card(meta, 'AFREVIEW', (decision, 'decision of the reviewer'))
+    details = ''
+    if decision == 'accepted':
+        set_card(meta, 'AFSTREN', (strength, 'share of the correction'))
+        set_card(meta, 'AFPAINT', (n_painted, 'pixels added to the mask'))
+        set_card(meta, 'AFERASE', (n_erased, 'pixels taken from the mask'))
+        details = (
+            f', strength {strength:g}, {n_painted} pixels painted, {n_erased} erased'
+        )
+    add_history(meta, f'astroflat review: {decision} by a person{details}')
+    flat = unpack(solution.flat, ndim=(2, 3)).ccd(solution.flat.data, meta=meta)
+    summary = {'decision': decision, 'strength': strength}
+    summary |= {'n_painted': n_painted, 'n_erased': n_erased, **settings}
+    return replace(solution, flat=flat, stages={**solution.stages, 'review': summary})
 
 
 def _open_steps(solution: FlatSolution) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from astroflat.visualization._image_view import STRETCHES, ImageView
+from astroflat.visualization._image_view import STRETCHES, ImageView, flat_limits
 from astroflat.visualization._review_panel import Panel
 from astroflat.visualization.figures import display_limits
 
@@ -89,7 +89,7 @@ class ReviewWindow:
         data = {'before': review.before, 'after': review.after, 'flat': review.flat}
         limits = self.view.limits
         if self.shown == 'flat':
-            self.view.limits = display_limits(data['flat'])
+            self.view.limits = flat_limits(data['flat'])
         layers = []
         if self.show_mask and review.editable:
             # While a stroke is drawn its margin would be computed too often.

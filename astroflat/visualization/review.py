@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from astroflat.visualization._backend import backend_name, has_window
 from astroflat.visualization._review_sheet import plot_review
 from astroflat.visualization._review_state import Review
 
@@ -111,9 +112,9 @@ def review(
     if sheet is not None:
         check_output(sheet, overwrite=overwrite)
     state = Review(solution, image=image)
-    backend = _backend()
+    backend = backend_name()
     if headless is None:
-        headless = not _has_window(backend)
+        headless = not has_window(backend)
     if headless:
         state.figure = plot_review(state)
     else:
@@ -123,21 +124,6 @@ def review(
 
         save_figure(plot_review(state), sheet, overwrite=overwrite)
     return state
-
-
-def _backend() -> str:
-    """Return the name of the backend in lower case."""
-    import matplotlib as mpl
-
-    return str(mpl.get_backend()).lower()
-
-
-def _has_window(backend: str) -> bool:
-    """Tell whether a backend can show a figure that reacts."""
-    from matplotlib.backends import BackendFilter, backend_registry
-
-    still = backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
-    return backend not in still and 'inline' not in backend
 
 
 def _open_window(state: Review, backend: str, block: bool | None) -> None:

@@ -466,7 +466,7 @@ def test_notebooks_do_not_wait(solution, monkeypatch):
     from astroflat.visualization import review as function
 
     module = __import__('sys').modules[function.__module__]
-    monkeypatch.setattr(module, '_backend', lambda: 'module://ipympl.backend_nbagg')
+    monkeypatch.setattr(module, 'backend_name', lambda: 'module://ipympl.backend_nbagg')
     waits = []
     monkeypatch.setattr(plt, 'show', lambda *, block: waits.append(block))
     result = review(solution)
