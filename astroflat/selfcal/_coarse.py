@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg
 
+from astroflat.selfcal._added import Added
+from astroflat.selfcal._coarse_result import CoarseResult
+from astroflat.selfcal._evidence import compare_models
+from astroflat.selfcal._normal import TERMS, normal_equations
 from astroflat.selfcal._prior import (
     LOCAL,
+    coherence,
     flat_covariance,
     gradient_basis,
     gradient_precision,
@@ -19,55 +23,17 @@ from astroflat.selfcal._scene import Scene
 from astroflat.selfcal._start import first_guess, lower_half
 
 if TYPE_CHECKING:
+    from astroflat.selfcal._coarse_result import Extra
     from astroflat.selfcal._grid import Grid
 
-__all__ = ['CoarseFit', 'CoarseResult']
+__all__ = ['CoarseFit']
 
 _ITERATIONS = 9
 # Errors of the model itself: of levels, where the scene is rough, where bright.
 _FLOOR, _ROUGH, _BRIGHT = 0.001, 0.5, 0.05
-_TERMS = 5
 _HALVINGS = 5
-
-
-@dataclass(frozen=True)
-class CoarseResult:
-    """
-    Fields of large scale.
-
-    Parameters
-    ----------
-    log_flat : `~numpy.ndarray`
-        On the grid, mean 0.
-
-    covariance : `~numpy.ndarray`
-        Of its cells, one after the other.
-
-    sky : `~numpy.ndarray`
-        ``(n,)``, level of the sky in the unit of the frames.
-
-    terms : `~numpy.ndarray`
-        ``(n, 5)``, gradient of each frame, see `gradient_basis`, in units of
-        ``scale``.
-
-    scale : `~numpy.ndarray`
-        ``(n,)``, the median level of each frame.
-
-    scene : Scene or None
-        Light that moves with the sky.
-
-    numbers : dict
-        ``chi`` (residual over noise), ``object_share`` (of the sky),
-        ``sky_scatter`` (relative, of what passes for sky) and ``strength``.
-    """
-
-    log_flat: np.ndarray
-    covariance: np.ndarray
-    sky: np.ndarray
-    terms: np.ndarray
-    scale: np.ndarray
-    scene: Scene | None
-    numbers: dict[str, float]
+# Precision of the levels: hardly known, and known.
+_UNSURE, _SURE = 4.0, 1e6
 
 
 class CoarseFit:
@@ -90,6 +56,12 @@ class CoarseFit:
 
     exposures : `~numpy.ndarray`
         ``(n,)``, to which the light of the scene is proportional.
+
+    times : `~numpy.ndarray` or None, optional
+        When they were taken; one after the other by default.
+
+    extra : Extra or None, optional
+        What to find besides, see there.
     """
 
     def __init__(
@@ -100,6 +72,8 @@ class CoarseFit:
         noise: np.ndarray,
         offsets: np.ndarray | None,
         exposures: np.ndarray,
+        times: np.ndarray | None = None,
+        extra: Extra | None = None,
     ) -> None:
         self.grid = grid
         self.n, self.cells = values.shape
@@ -121,11 +95,27 @@ class CoarseFit:
         self.most = 1.5 * self.strength
         ratio = np.where(self.known, self.data / np.exp(self.flat), np.nan)
         self.sky = lower_half(ratio)
-        self.terms = np.zeros((self.n, _TERMS))
+        self.terms = np.zeros((self.n, TERMS))
         self.local = np.full(self.cells, 0.01**2)
         self.robust = np.ones((self.n, self.cells))
         self.doubt = 0.02
         self.chi = 1.0
+        self.together = coherence(np.arange(self.n) if times is None else times)
+        self.added, self.expected = None, None
+        self.multiplicative = extra is None or extra.multiplicative
+        if extra is not None:
+            self._prepare(extra)
+
+    def _prepare(self, extra: Extra) -> None:
+        """Set up what is added to all frames, and levels known beforehand."""
+        if extra.levels is not None:
+            self.expected = extra.levels / self.scale
+            self.expected = self.expected / np.median(self.expected)
+        if extra.additive:
+            gain = extra.exposure * (np.median(self.scale) / self.scale)
+            self.added = Added.empty(self.grid, gain, constant=extra.levels is not None)
+        if not self.multiplicative:
+            self.flat, self.strength, self.most = 0 * self.flat, 0.0, 0.0
 
     def run(self) -> CoarseResult:
         """
@@ -138,6 +128,8 @@ class CoarseFit:
         """
         for step in range(_ITERATIONS):
             factor, size = self._step(step)
+            if self.added is not None and step % 2:
+                self.added.learn(self._covariance(factor, size, self.split()[3]))
             if step % 3 == 2:
                 covariance = self._covariance(factor, size)
                 variance = np.trace(covariance) / self.cells - covariance.mean()
@@ -156,12 +148,67 @@ class CoarseFit:
             self.scale,
             self.scene,
             numbers,
+            self.added,
+            self._gradient_sigma(factor, size),
+            self._tests(),
         )
 
-    def _covariance(self, factor: tuple, size: int) -> np.ndarray:
-        """Return the posterior covariance of the logarithm of the flat."""
-        unit = np.eye(size, self.cells)
-        return linalg.cho_solve(factor, unit, check_finite=False)[: self.cells]
+    def _covariance(self, factor: tuple, size: int, start: int = 0) -> np.ndarray:
+        """Return the posterior covariance of one number per cell."""
+        unit = np.eye(size, self.cells, -start)
+        solved = linalg.cho_solve(factor, unit, check_finite=False)
+        return solved[start : start + self.cells]
+
+    def _gradient_sigma(self, factor: tuple, size: int) -> np.ndarray:
+        """Return the uncertainty of what is added to a mean frame."""
+        third, fourth = self.split()[2:]
+        share = self.scale / self.scale.sum()
+        rows = np.zeros((size, self.cells))
+        for k in range(self.n):
+            rows[third + TERMS * k : third + TERMS * (k + 1)] = share[k] * self.basis.T
+        if self.added is not None:
+            rows[fourth:] += (share @ self.added.gain) * np.eye(self.cells)
+            rows[fourth:] -= (share @ self.added.gain) / self.cells
+        solved = linalg.cho_solve(factor, rows, check_finite=False)
+        return np.sqrt((rows * solved).sum(axis=0)) * self.scale.mean()
+
+    def _tests(self) -> dict[str, float]:
+        """Compare models with and without the fields, where the fit has all."""
+        if self.added is None or not self.multiplicative:
+            return {}
+        light = self._light()
+        weights = self._weights(light) * self.robust
+        gain, residual = np.exp(self.flat), self._residual(light)
+        matrix, vector = normal_equations(self, light, gain, residual, weights)
+        prior = np.zeros_like(matrix)
+        self._add_priors(prior, np.zeros(len(vector)), start=False)
+        return compare_models(
+            matrix,
+            vector + matrix @ self._parameters(),
+            prior,
+            {
+                'multiplicative': slice(self.split()[3], len(vector)),
+                'additive': slice(0, self.cells),
+            },
+            int(self.known.sum()),
+        )
+
+    def _parameters(self) -> np.ndarray:
+        """Return all numbers as one vector, levels less what is expected."""
+        parts = [self.flat]
+        if self.scene is not None:
+            parts.append(self.scene.values[self.scene.used])
+        parts += [self.sky - self._expected(), self.terms.ravel()]
+        if self.added is not None:
+            parts.append(self.added.values)
+        return np.concatenate(parts)
+
+    def _expected(self) -> np.ndarray:
+        """Return the levels as they are known without the frames."""
+        if self.expected is None:
+            return np.ones(self.n)
+        factor = (self.expected @ self.sky) / (self.expected @ self.expected)
+        return factor * self.expected
 
     def _light(self) -> np.ndarray:
         """Return sky and scene of every cell of every frame."""
@@ -170,6 +217,8 @@ class CoarseFit:
 
     def _residual(self, light: np.ndarray) -> np.ndarray:
         model = np.exp(self.flat) * light + self.terms @ self.basis.T
+        if self.added is not None:
+            model += self.added.light()
         return self.data - model
 
     def _weights(self, light: np.ndarray) -> np.ndarray:
@@ -191,7 +240,9 @@ class CoarseFit:
             weights = self.known / self.variance
             self.scene.weigh(residual / gain, weights, self.doubt)
         weights = self._weights(light)
-        matrix, vector = self._normal(light, gain, residual, weights * self.robust)
+        matrix, vector = normal_equations(
+            self, light, gain, residual, weights * self.robust
+        )
         priors = self._add_priors(matrix, vector, start=step < 2)
         factor = linalg.cho_factor(
             matrix, lower=True, overwrite_a=True, check_finite=False
@@ -203,53 +254,23 @@ class CoarseFit:
         self._reweigh(weights, priors[0])
         return factor, len(vector)
 
-    def _split(self) -> tuple[int, int, int]:
-        """Return where the unknowns of scene, sky and gradients begin."""
-        scene = 0 if self.scene is None else len(self.scene.used)
-        return self.cells, self.cells + scene, self.cells + scene + self.n
-
-    def _normal(
-        self,
-        light: np.ndarray,
-        gain: np.ndarray,
-        residual: np.ndarray,
-        weights: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the normal equations of the data."""
-        first, second, third = self._split()
-        size = third + _TERMS * self.n
-        matrix, vector = np.zeros((size, size)), np.zeros(size)
-        slope = gain * light
-        own = np.arange(self.cells)
-        matrix[own, own] = (slope**2 * weights).sum(axis=0)
-        vector[: self.cells] = (slope * weights * residual).sum(axis=0)
-        tail = np.concatenate([gain[:, None], self.basis], axis=1)
-        for k in range(self.n):
-            w = weights[k]
-            index = [second + k, *(third + _TERMS * k + np.arange(_TERMS))]
-            weighted = w[:, None] * tail
-            matrix[: self.cells, index] = slope[k][:, None] * weighted
-            matrix[np.ix_(index, index)] = tail.T @ weighted
-            vector[index] = weighted.T @ residual[k]
-            if self.scene is not None:
-                rows = self.scene.rows(k).multiply(gain[:, None]).tocsr()
-                matrix[first:second, index] = rows.T @ weighted
-                vector[first:second] += rows.T @ (w * residual[k])
-        if self.scene is not None:
-            across, inside = self.scene.products(gain, slope, weights)
-            matrix[: self.cells, first:second] = across
-            matrix[first:second, first:second] = inside
-            matrix[first:second, : self.cells] = across.T
-        matrix[second:, :second] = matrix[:second, second:].T
-        return matrix, vector
+    def split(self) -> tuple[int, int, int, int]:
+        """Return where scene, sky, gradients and what is added begin."""
+        first = self.cells
+        second = first + (0 if self.scene is None else len(self.scene.used))
+        third = second + self.n
+        return first, second, third, third + TERMS * self.n
 
     def _add_priors(
         self, matrix: np.ndarray, vector: np.ndarray, *, start: bool
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
+    ) -> tuple:
         """Add what is known beforehand; return the precisions of F and G."""
-        first, second, third = self._split()
+        first, second, third, fourth = self.split()
         x, y = self.grid.xy
-        covariance = flat_covariance(x, y, self.strength) + np.diag(self.local)
+        if self.multiplicative:
+            covariance = flat_covariance(x, y, self.strength) + np.diag(self.local)
+        else:
+            covariance = 1e-10 * np.eye(self.cells)
         precision = linalg.inv(covariance, overwrite_a=True, check_finite=False)
         matrix[: self.cells, : self.cells] += precision
         vector[: self.cells] -= precision @ self.flat
@@ -258,24 +279,37 @@ class CoarseFit:
             matrix[index, index] += 1 / self.scene.prior
             vector[index] -= self.scene.values[self.scene.used] / self.scene.prior
         index = np.arange(second, third)
-        matrix[index, index] += 4.0
-        vector[index] -= 4.0 * (self.sky - 1)
-        gradients = gradient_precision(self.terms, start=start)
+        matrix[index, index] += self._sureness
+        vector[index] -= self._sureness * (self.sky - self._expected())
+        gradients = gradient_precision(self.terms, self.together, start=start)
         for j, inverse in enumerate(gradients):
-            index = third + j + _TERMS * np.arange(self.n)
+            index = third + j + TERMS * np.arange(self.n)
             matrix[np.ix_(index, index)] += inverse
             vector[index] -= inverse @ self.terms[:, j]
-        return precision, gradients
+        priors = [precision, gradients]
+        if self.added is not None:
+            priors.append(self.added.precision())
+            matrix[fourth:, fourth:] += priors[2]
+            vector[fourth:] -= priors[2] @ self.added.values
+        return tuple(priors)
+
+    @property
+    def _sureness(self) -> float:
+        """The precision of levels known beforehand, where they are."""
+        return _UNSURE if self.expected is None else _SURE
 
     def _cost(self, weights: np.ndarray, priors: tuple) -> float:
         """Return the sum that is minimised."""
         cost = (weights * self._residual(self._light()) ** 2).sum()
-        cost += self.flat @ priors[0] @ self.flat + 4.0 * ((self.sky - 1) ** 2).sum()
+        cost += self.flat @ priors[0] @ self.flat
+        cost += self._sureness * ((self.sky - self._expected()) ** 2).sum()
         for j, inverse in enumerate(priors[1]):
             cost += self.terms[:, j] @ inverse @ self.terms[:, j]
         if self.scene is not None:
             values = self.scene.values[self.scene.used]
             cost += (values**2 / self.scene.prior).sum()
+        if self.added is not None:
+            cost += self.added.values @ priors[2] @ self.added.values
         return float(cost)
 
     def _search(self, change: np.ndarray, weights: np.ndarray, priors: tuple) -> None:
@@ -291,10 +325,12 @@ class CoarseFit:
 
     def _apply(self, change: np.ndarray) -> None:
         """Take a step."""
-        first, second, third = self._split()
+        first, second, third, fourth = self.split()
         self.flat = self.flat + change[: self.cells]
         self.sky = self.sky + change[second:third]
-        self.terms = self.terms + change[third:].reshape(self.n, _TERMS)
+        self.terms = self.terms + change[third:fourth].reshape(self.n, TERMS)
+        if self.added is not None:
+            self.added.values = self.added.values + change[fourth:]
         if self.scene is not None:
             self.scene.change(change[first:second])
 
@@ -312,6 +348,8 @@ class CoarseFit:
         middle = np.median(np.abs(z[self.known])) if self.known.any() else 0.0
         self.chi = max(1.4826 * float(middle), 1.0)
         self.robust = 1 / (1 + (z / (3 * self.chi)) ** 2) / self.chi**2
+        if not self.multiplicative:
+            return
         local = (self.local * (precision @ self.flat)) ** 2
         from scipy.ndimage import gaussian_filter
 

@@ -110,7 +110,10 @@ def combine_fine(
             progress(done[0], shape[0])
 
     def work(rows: slice) -> None:
-        store(rows, robust_mean(*_samples(night, light, objects, rows), noise, half))
+        store(
+            rows,
+            robust_mean(*_samples(night, light, objects, rows), noise, half),
+        )
 
     bands = night.bands(mem_limit)
     if client is None:
@@ -151,7 +154,10 @@ def two_halves(n: int, offsets: np.ndarray | None) -> np.ndarray:
 
 
 def _samples(
-    night: Night, light: Light, objects: ObjectMask, rows: slice
+    night: Night,
+    light: Light,
+    objects: ObjectMask,
+    rows: slice,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ratios of some rows, NaN at objects, and the flat there."""
     samples = night.rows(rows)

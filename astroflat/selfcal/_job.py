@@ -18,6 +18,7 @@ from astroflat.selfcal._shrink import shrink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from astroflat.selfcal._coarse_result import Extra
     from astroflat.selfcal._fine import Fine
     from astroflat.selfcal._night import Night
     from astroflat.selfcal._objects import ObjectMask
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ['Detail', 'Job']
 
 # Dithers (rms, pixels) that tell stars from dust.
-_WIDE = 5.0
+_WIDE = 3.0
 # At first only what is surely a star: dust has bright rims.
 _SURE = 8.0
 # Noise of a single frame: what is below it need not be masked.
@@ -81,6 +82,9 @@ class Job:
 
     glow : bool, optional
         Whether there may be glow that is not to be masked.
+
+    extra : Extra or None, optional
+        What to find besides the flat.
     """
 
     def __init__(
@@ -94,10 +98,11 @@ class Job:
         progress: Callable | None = None,
         scene: bool = True,
         glow: bool = False,
+        extra: Extra | None = None,
     ) -> None:
         self.night = night
         self.scene = scene
-        self.sizes = {'sizes': STARS} if glow else {}
+        self.extra = extra
         self.nsigma, self.growth = nsigma, growth
         self.options = {'mem_limit': mem_limit, 'client': client}
         self.progress = progress
@@ -107,6 +112,8 @@ class Job:
         self.objects: ObjectMask | None = None
         self.light: Light | None = None
         self.values = self.counts = np.zeros(0)
+        # What moves with the sky is no glow.
+        self.sizes = {'sizes': STARS} if glow and not self.wide else {}
 
     @property
     def wide(self) -> bool:
@@ -116,6 +123,16 @@ class Job:
             return False
         spread = np.sqrt(((offsets - offsets.mean(axis=0)) ** 2).sum(axis=1).mean())
         return bool(spread > _WIDE)
+
+    @property
+    def places(self) -> float:
+        """How many cells of the sky a pixel sees, one after the other."""
+        offsets = self.night.offsets
+        if offsets is None:
+            return float(self.night.n)
+        spread = ((offsets - offsets.mean(axis=0)) ** 2).sum(axis=1).mean()
+        share = 1 - np.exp(-0.5 * spread / self.grid.cell**2)
+        return float(1 + (self.night.n - 1) * share)
 
     def run(self) -> Detail:
         """
@@ -140,11 +157,30 @@ class Job:
     def _round(self, model: np.ndarray | None, nsigma: float) -> None:
         """Find objects, measure the sky between them, and fit it."""
         night = self.night
-        self.objects = find_objects(night, model, nsigma=nsigma, growth=self.growth)
+        self.objects = find_objects(
+            night, model, nsigma=nsigma, growth=self.growth, **self.sizes
+        )
         found = night.each(self._cells_of, range(night.n))
         self.values = np.array([values for values, _ in found])
         self.counts = np.array([counts for _, counts in found])
         self._check_cells()
+        self.light = self.fit(self.extra)
+
+    def fit(self, extra: Extra | None) -> Light:
+        """
+        Fit the fields to the cells.
+
+        Parameters
+        ----------
+        extra : Extra or None
+            What to find besides the flat.
+
+        Returns
+        -------
+        light : Light
+            The fields.
+        """
+        night = self.night
         fit = CoarseFit(
             self.grid,
             self.values,
@@ -152,8 +188,10 @@ class Job:
             self.noise,
             night.offsets if self.scene else None,
             night.exposures(),
+            night.times(),
+            extra,
         ).run()
-        self.light = Light(self.grid, fit)
+        return Light(self.grid, fit)
 
     def _check_cells(self) -> None:
         """Raise if a frame shows no sky."""
@@ -166,6 +204,23 @@ class Job:
                 'leave this frame out'
             )
             raise ValueError(msg)
+
+    def level_of(self, i: int) -> float:
+        """
+        Return the median of a frame.
+
+        Parameters
+        ----------
+        i : int
+            The frame.
+
+        Returns
+        -------
+        level : float
+            Of every tenth row or so.
+        """
+        frame = self.night.read(i)
+        return float(np.nanmedian(frame[:: max(1, frame.shape[0] // 100)]))
 
     def _noise_of(self, i: int) -> float:
         """Return the noise of a pixel of a frame relative to its level."""
@@ -232,7 +287,7 @@ class Job:
         value, error, numbers = self._shrink(fine)
         flat = light.flat() * value
         large = self.grid.enlarge(_cell_sigma(light.fit.covariance, self.grid.cells))
-        scatter = light.fit.numbers['sky_scatter']
+        scatter = light.fit.numbers['sky_scatter'] / np.sqrt(self.places)
         relative = np.sqrt((error / value) ** 2 + large**2 + scatter**2)
         flat /= flat.mean(dtype=np.float64)
         return Detail(flat, (relative * flat).astype(np.float32), fine, numbers)

@@ -11,7 +11,7 @@ import numpy as np
 from astroflat.selfcal._prior import gradient_basis
 
 if TYPE_CHECKING:
-    from astroflat.selfcal._coarse import CoarseResult
+    from astroflat.selfcal._coarse_result import CoarseResult
     from astroflat.selfcal._grid import Grid
 
 __all__ = ['Light']
@@ -29,18 +29,10 @@ class Light:
 
     fit : CoarseResult
         The fields.
-
-    added : `~numpy.ndarray` or None, optional
-        What is added to all frames besides their polynomials, on the grid.
-
-    gains : `~numpy.ndarray` or None, optional
-        ``(n,)``, how much of it each frame has.
     """
 
     grid: Grid
     fit: CoarseResult
-    added: np.ndarray | None = None
-    gains: np.ndarray | None = None
 
     def flat(self, rows: slice | None = None) -> np.ndarray:
         """
@@ -109,7 +101,10 @@ class Light:
         total = np.zeros((rows.stop - rows.start, self.grid.shape[1]))
         for value, term, level in zip(terms, gradient_basis(x, y), middle, strict=True):
             total += value * (term - level)
-        if self.added is not None:
-            gain = self.gains.mean() if i is None else self.gains[i]
-            total += gain * self.grid.enlarge(self.added, rows)
+        added = self.fit.added
+        if added is not None:
+            gains = added.gain * self.fit.scale
+            gain = gains.mean() if i is None else gains[i]
+            values = (gain * added.values).reshape(self.grid.cells)
+            total += self.grid.enlarge(values, rows)
         return total.astype(np.float32)

@@ -203,6 +203,24 @@ class Night:
         found = np.array(found)
         return found if (np.isfinite(found) & (found > 0)).all() else np.ones(self.n)
 
+    def times(self) -> np.ndarray | None:
+        """
+        Return when the frames were taken.
+
+        Returns
+        -------
+        days : `~numpy.ndarray` or None
+            ``(n,)``, None if a header does not say it.
+        """
+        from astropy.time import Time
+
+        found = [self.stack.header(i).get('DATE-OBS') for i in range(self.n)]
+        try:
+            days = np.asarray(Time(found, format='isot', scale='utc').mjd, dtype=float)
+        except (TypeError, ValueError):
+            return None
+        return days if np.ptp(days) > 0 else None
+
     def bands(self, mem_limit: float, copies: int = 8) -> list[slice]:
         """
         Cut the frames into bands that fit in the memory allowed.

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from astroflat.selfcal._grid import Grid
+from astroflat.selfcal._halos import grow_generously, grow_to_the_end
 
 if TYPE_CHECKING:
     from astroflat.selfcal._night import Night
@@ -146,14 +147,14 @@ def find_objects(
         Objects with a margin that grows with their size.
     """
 
-    def one(i: int) -> tuple[np.ndarray, float]:
+    def one(i: int) -> tuple[np.ndarray, np.ndarray, float]:
         return _detail(night.read(i), model)
 
     if night.offsets is None:
         corner = np.zeros((night.n, 2), int)
 
         def single(i: int) -> np.ndarray:
-            image, noise = one(i)
+            image, _, noise = one(i)
             known = np.isfinite(image)
             image = np.where(known, image, 0)
             return _detect(image, np.where(known, noise**-2, 0), nsigma, growth, sizes)
@@ -161,6 +162,7 @@ def find_objects(
         return ObjectMask(night.each(single, range(night.n)), corner, night.shape)
     corner, plane = places(night.offsets, night.shape)
     total, weight = np.zeros(plane, np.float32), np.zeros(plane, np.float32)
+    smooth = np.zeros(plane, np.float32)
     lock = threading.Lock()
     parts: dict[int, tuple] = {}
     turn = [0]
@@ -171,35 +173,43 @@ def find_objects(
         with lock:
             while turn[0] in parts:
                 k = turn[0]
-                image, noise = parts.pop(k)
+                image, base, noise = parts.pop(k)
                 known = np.isfinite(image)
                 y, x = corner[k]
                 window = np.s_[y : y + night.shape[0], x : x + night.shape[1]]
                 total[window] += np.where(known, image, 0) * np.float32(noise**-2)
+                smooth[window] += np.where(known, base, 0) * np.float32(noise**-2)
                 weight[window] += known * np.float32(noise**-2)
                 turn[0] += 1
 
     night.each(add, range(night.n))
     image = np.divide(total, weight, out=total, where=weight > 0)
-    return ObjectMask(
-        [_detect(image, weight, nsigma, growth, sizes)], corner, night.shape
-    )
+    mask = _detect(image, weight, nsigma, growth, sizes)
+    if model is None:
+        mask = grow_generously(mask)
+    else:
+        image += np.divide(smooth, weight, out=smooth, where=weight > 0)
+        mask = grow_to_the_end(mask, image, weight)
+    return ObjectMask([mask], corner, night.shape)
 
 
-def _detail(frame: np.ndarray, model: np.ndarray | None) -> tuple[np.ndarray, float]:
-    """Return a frame over its background, less 1, and its noise."""
+def _detail(
+    frame: np.ndarray, model: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return a frame over its background, less 1, that less 1, and its noise."""
     if model is not None:
         frame = frame / model
     mesh = Grid(frame.shape, max(2 * _BACKGROUND, max(frame.shape) // 40))
     median = ndimage.median_filter(_filled(mesh.medians(frame)[0]), 3, mode='nearest')
     level = max(float(np.median(median)), 1e-30)
-    image = (frame - mesh.enlarge(median)) / level
+    smooth = mesh.enlarge(median)
+    image = (frame - smooth) / level
     values = image[:: max(1, frame.shape[0] // 1000)].ravel()
     values = values[np.isfinite(values)]
     noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
     noise = max(noise, 1e-6)
     # Cold pixels and cosmic rays must not weigh more than any object.
-    return np.clip(image, -5 * noise, None), noise
+    return np.clip(image, -5 * noise, None), smooth / np.float32(level) - 1, noise
 
 
 def _filled(cells: np.ndarray) -> np.ndarray:

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['LOCAL', 'flat_covariance', 'gradient_basis', 'gradient_precision']
+__all__ = [
+    'LOCAL',
+    'coherence',
+    'flat_covariance',
+    'gradient_basis',
+    'gradient_precision',
+]
 
 #: The smallest local departure of the flat from a smooth one, as a fraction.
 LOCAL = 0.003
 
 # Lengths of smooth departures, in units of half of the diagonal.
 _LONG, _SHORT = 0.25, 0.08
+# How long a gradient stays what it is, as a share of the night; and what jumps.
+_DRIFT, _JITTER = 0.25, 0.003
 
 
 def flat_covariance(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
@@ -79,7 +87,31 @@ def gradient_basis(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     return [x + 0 * y, y + 0 * x, x**2 + 0 * y, y**2 + 0 * x, x * y]
 
 
-def gradient_precision(terms: np.ndarray, *, start: bool) -> list[np.ndarray]:
+def coherence(times: np.ndarray) -> np.ndarray:
+    """
+    Return how much gradients of frames are alike that are taken one after another.
+
+    Parameters
+    ----------
+    times : `~numpy.ndarray`
+        ``(n,)``, in any unit.
+
+    Returns
+    -------
+    correlation : `~numpy.ndarray`
+        ``(n, n)``. A gradient drifts during the night, as the level of the sky
+        does; were it taken to change at random, its drift would be explained by
+        that of the level, and split into flat and added light.
+    """
+    span = max(float(np.ptp(times)), 1e-9)
+    apart = (times[:, None] - times) / span
+    smooth = np.exp(-0.5 * (apart / _DRIFT) ** 2)
+    return (1 - _JITTER) * smooth + _JITTER * np.eye(len(times))
+
+
+def gradient_precision(
+    terms: np.ndarray, together: np.ndarray, *, start: bool
+) -> list[np.ndarray]:
     """
     Return the prior precision of the gradients of all frames, term by term.
 
@@ -87,6 +119,9 @@ def gradient_precision(terms: np.ndarray, *, start: bool) -> list[np.ndarray]:
     ----------
     terms : `~numpy.ndarray`
         ``(n, 5)``, the gradients as they are known.
+
+    together : `~numpy.ndarray`
+        See `coherence`.
 
     start : bool
         Whether they are not known yet.
@@ -111,7 +146,7 @@ def gradient_precision(terms: np.ndarray, *, start: bool) -> list[np.ndarray]:
             common, single = 3 * shared + 0.003, first
         else:
             common, single = min(3 * bent, shared) + 0.001, second
-        covariance = common**2 * np.ones((n, n)) + single**2 * np.eye(n)
+        covariance = common**2 * np.ones((n, n)) + single**2 * together
         result.append(np.linalg.inv(covariance))
     return result
 

@@ -20,8 +20,9 @@ __all__ = ['LIMITS', 'judge_flat']
 LIMITS = {
     'sigma_over_flat_accept': 0.45,
     'sigma_over_flat_reject': 0.9,
-    'left_over_nothing_reject': 0.9,
+    'left_over_nothing_reject': 0.5,
     'object_percent_accept': 15.0,
+    'object_percent_reject': 60.0,
     'sky_scatter_percent_accept': 0.8,
     'covered_percent_accept': 75.0,
     'chi_accept': 1.5,
@@ -102,6 +103,11 @@ def _check(report: QualityReport) -> QualityReport:
     little_sky = (
         n['object_percent'] < limits['object_percent_accept']
         and n['sky_scatter_percent'] < limits['sky_scatter_percent_accept']
+    )
+    report = report.check(
+        n['object_percent'] < limits['object_percent_reject'],
+        'reject',
+        f'light that moves with the sky covers {n["object_percent"]:.0f} % of it',
     )
     report = report.check(
         little_sky,

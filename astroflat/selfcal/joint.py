@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from astropy.nddata import CCDData, StdDevUncertainty
 
+from astroflat.selfcal._coarse_result import Extra
 from astroflat.selfcal._job import Job
-from astroflat.selfcal._light import Light
 from astroflat.selfcal._night import Night
-from astroflat.selfcal._prior import gradient_basis
-from astroflat.selfcal._separate import Separation, compare_models, separate
 from astroflat.selfcal._verdict import judge_flat
 from astroflat.selfcal.sky import _offsets, pack
 from astroflat.solution import FlatSolution
@@ -110,17 +108,23 @@ def solve_fields(
 
     Notes
     -----
-    Cells of the coarse grid of `sky_flat`, freed of objects and diffuse light,
-    are fitted by ``F s + G e`` and a polynomial of second degree of each frame
-    that is not shared by the others. The models are nested: an F test over
-    the cells, which are independent, and the Bayesian information criterion
-    decide, on the smooth part of F and G; both have to prefer the larger
-    model. Where the levels differ by less than 3 % (rms), no frame can tell,
-    and only the flat is returned, with the reason in the report; a gradient
-    of the sky that all frames have in common is then split from the flat by
-    the priors of `sky_flat`, and the report says how large it is.
+    The fit is that of `sky_flat`, on its coarse grid, with one field more: what
+    is added to every frame in proportion to ``exposure``. It is expected to be
+    smooth, of a strength that is learnt from the frames (the evidence of MacKay
+    1992, https://doi.org/10.1162/neco.1992.4.3.415). The gradient of the sky of
+    each frame drifts slowly from one to the next: as the level drifts as well,
+    gradients that may change at random would be explained by flat and added light.
 
-    Glow smaller than a cell (1/24 of the longer side) is not resolved.
+    Which fields there are is decided by the probability of the frames under F
+    alone, G alone, and both, and by an F test of what the simpler model leaves
+    unexplained; both have to prefer the larger model. Then the frames are fitted
+    with these fields only. Where the levels differ by less than 3 % (rms), no frame
+    can tell, and only the flat is returned, with the reason in the report; a
+    gradient of the sky that all frames have in common is then split from the flat
+    by the priors of `sky_flat`, and the report says how large it is.
+
+    A flat that may do harm is rejected, as by `sky_flat`. Glow smaller than a cell
+    (1/24 of the longer side) is not resolved.
     Memory and bands are those of `sky_flat`.
 
     Examples
@@ -157,7 +161,8 @@ def solve_fields(
         ) as night,
         show_progress(progress_bar, night.shape[0]) as progress,
     ):
-        request = _Request(model, *_numbers(exposure, levels, night.n))
+        exposure, levels = _numbers(exposure, levels, night.n)
+        exposure = np.ones(night.n) if exposure is None else exposure / exposure.mean()
         job = Job(
             night,
             nsigma=max(nsigma, _STARS),
@@ -168,26 +173,8 @@ def solve_fields(
             scene=sky_model,
             glow=True,
         )
-        return _solve(job, request, notes, add_keyword)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """
-    What was asked for.
-
-    Parameters
-    ----------
-    model : str
-        The model.
-
-    exposure, levels : `~numpy.ndarray` or None
-        Numbers of the frames.
-    """
-
-    model: str
-    exposure: np.ndarray | None
-    levels: np.ndarray | None
+        job.extra, why = _start(job, model, Extra(exposure, levels))
+        return _solve(job, model, why, notes, add_keyword)
 
 
 def _numbers(exposure: Any, levels: Any, n: int) -> list[np.ndarray | None]:
@@ -205,146 +192,94 @@ def _numbers(exposure: Any, levels: Any, n: int) -> list[np.ndarray | None]:
     return result
 
 
+def _start(job: Job, model: str, wish: Extra) -> tuple[Extra | None, str]:
+    """Return what to fit first, and why no more than that."""
+    spread = _spread(job, wish)
+    if spread >= _LEVER:
+        names = {'multiplicative': {'additive': False}}
+        names['additive'] = {'multiplicative': False}
+        return replace(wish, **names.get(model, {})), ''
+    text = (
+        f'the levels of the sky differ by {100 * spread:.1f} % only: the frames cannot '
+        'tell what is added to the light from what multiplies it'
+    )
+    if model in ('additive', 'both'):
+        msg = f"{text}; add frames of other levels, or pass model='multiplicative'"
+        raise ValueError(msg)
+    return None, text + '; the gradient is that of the sky, by prior'
+
+
+def _spread(job: Job, wish: Extra) -> float:
+    """Return how much the levels of the sky differ, over that of what is added."""
+    levels = wish.levels
+    if levels is None:
+        levels = np.array(job.night.each(job.level_of, range(job.night.n)))
+    ratio = levels / wish.exposure
+    return float(np.std(ratio) / abs(np.mean(ratio)))
+
+
 def _solve(
-    job: Job, request: _Request, notes: list[str], add_keyword: Any
+    job: Job, model: str, why: str, notes: list[str], add_keyword: Any
 ) -> FlatSolution:
     """Solve and pack."""
     detail = job.run()
-    fits, tests = _fits(job, request)
-    choice, why = _choose(request, tests)
-    if tests['level_spread_percent'] < 100 * _LEVER:
+    fit = job.light.fit
+    tests = {'level_spread_percent': 100 * _spread(job, job.extra or _alike(job))}
+    tests |= fit.tests
+    choice, reasons = 'multiplicative', []
+    if why:
         notes = [*notes, why]
-        why = ''
-    light = job.light
-    gradient = sigma = None
-    if choice != 'multiplicative':
-        found = fits[choice]
-        light = _replaced(job, found)
-        job.light = light
-        detail = job.finish(light)
-        gradient, sigma = _gradient(job, found)
+    else:
+        choice, reason = _choose(model, tests)
+        reasons.append(reason)
+    if choice != 'both' and model == 'auto' and not why:
+        kept = {'additive': choice == 'additive'}
+        kept['multiplicative'] = choice == 'multiplicative'
+        job.light = job.fit(replace(job.extra, **kept))
+        detail = job.finish(job.light)
     report = judge_flat(job, detail, 'solve fields', notes)
     report.numbers.update(model=choice, **tests)
-    report = replace(report, reasons=[*report.reasons, *([why] if why else [])])
-    shared = light.gradient(None)
-    total = shared if gradient is None else gradient
-    uncertainty = None if sigma is None else StdDevUncertainty(sigma)
-    unit = job.night.request.unit
+    report = replace(report, reasons=[*report.reasons, *reasons])
+    light = job.light
+    sigma = job.grid.enlarge(light.fit.gradient_sigma.reshape(job.grid.cells))
     return pack(
         job,
         detail,
         report,
         'fields',
         add_keyword,
-        gradient=CCDData(total, unit=unit, uncertainty=uncertainty),
+        gradient=CCDData(
+            light.gradient(None),
+            unit=job.night.request.unit,
+            uncertainty=StdDevUncertainty(sigma),
+        ),
         levels=light.fit.sky,
         model=choice,
         tests=tests,
-        fits=fits,
         frame_gradients=light.gradient,
     )
 
 
-def _fits(
-    job: Job, request: _Request
-) -> tuple[dict[str, Separation], dict[str, float]]:
-    """Fit all models to the cells, and compare them."""
-    fit, night = job.light.fit, job.night
-    values = job.values.copy()
-    if fit.scene is not None:
-        flat = np.exp(fit.log_flat.ravel())
-        values = values - flat * fit.scene.light() * fit.scale[:, None]
-    known = np.isfinite(values) & (job.counts > 0)
-    noise = 1.2533 * job.noise[:, None] * fit.scale[:, None]
-    weights = known * np.maximum(job.counts, 1) / noise**2
-    x, y = job.grid.xy
-    basis = np.stack(gradient_basis(x, y), axis=1)
-    exposure = request.exposure
-    exposure = np.ones(night.n) if exposure is None else exposure / exposure.mean()
-    start = fit.sky
-    if request.levels is not None:
-        start = request.levels * (fit.sky.sum() / request.levels.sum())
-    own = night.n > 3
-    options = {
-        'start': start,
-        'exposure': exposure,
-        'fixed_levels': request.levels is not None,
-        'own_terms': own,
-    }
-    options['basis'] = basis - basis.mean(axis=0)
-    values = np.where(known, values, 0)
-    first = separate(values, weights, model='both', **options)
-    weights = weights * _robust(values, weights, first, options)
-    fits = {
-        name: separate(values, weights, model=name, **options) for name in _MODELS[1:]
-    }
-    tests = compare_models(fits, int(known.sum()), job.grid.cells)
-    ratio = start / exposure
-    tests['level_spread_percent'] = 100 * float(np.std(ratio) / np.mean(ratio))
-    return fits, tests
+def _alike(job: Job) -> Extra:
+    """Return a request for nothing."""
+    return Extra(np.ones(job.night.n))
 
 
-def _robust(
-    values: np.ndarray, weights: np.ndarray, fit: Separation, options: dict
-) -> np.ndarray:
-    """Return weights that give up outliers."""
-    model = fit.flat * fit.levels[:, None] + fit.gradient * options['exposure'][:, None]
-    model = model + fit.terms @ options['basis'].T
-    z = (values - model) * np.sqrt(weights)
-    used = weights > 0
-    scale = 1.4826 * np.median(np.abs(z[used])) if used.any() else 1.0
-    return 1 / (1 + (z / (3 * max(scale, 1e-6))) ** 2)
-
-
-def _choose(request: _Request, tests: dict[str, float]) -> tuple[str, str]:
+def _choose(model: str, tests: dict[str, float]) -> tuple[str, str]:
     """Choose a model, and say why."""
     spread = tests['level_spread_percent']
-    alike = spread < 100 * _LEVER
-    if alike:
-        text = (
-            f'the levels of the sky differ by {spread:.1f} % only: the frames cannot '
-            'tell what is added to the light from what multiplies it'
-        )
-        if request.model in ('additive', 'both'):
-            msg = f"{text}; add frames of other levels, or pass model='multiplicative'"
-            raise ValueError(msg)
-        return 'multiplicative', text + '; the gradient is that of the sky, by prior'
+    if model in ('multiplicative', 'additive'):
+        return model, f'{model} as asked for; the levels differ by {spread:.0f} %'
     text = (
         f'levels differ by {spread:.0f} %; against both, F alone has F = '
         f'{tests["multiplicative_f"]:.2f} (p = {tests["multiplicative_p"]:.1g}), '
         f'G alone F = {tests["additive_f"]:.2f} (p = {tests["additive_p"]:.1g})'
     )
-    if request.model != 'auto':
-        return request.model, f'{request.model} as asked for; {text}'
+    if model == 'both':
+        return model, f'both as asked for; {text}'
     cost = {name: tests[f'{name}_delta_bic'] for name in ('multiplicative', 'additive')}
     best = min(cost, key=cost.get)
     if cost[best] > 0 and all(tests[f'{name}_p'] < _CHANCE for name in cost):
         return 'both', 'the frames support F and G; ' + text
     words = {'multiplicative': 'F', 'additive': 'G'}[best]
     return best, f'the frames support {words} alone; {text}'
-
-
-def _replaced(job: Job, found: Separation) -> Light:
-    """Return the coarse fit with F and G in place of what it had."""
-    fit, cells = job.light.fit, job.grid.cells
-    flat = np.maximum(found.flat, 0.05)
-    log_flat = np.log(flat)
-    terms = found.terms / fit.scale[:, None]
-    relative = found.flat_sigma / flat
-    changed = replace(
-        fit,
-        log_flat=(log_flat - log_flat.mean()).reshape(cells),
-        covariance=np.diag(relative**2),
-        sky=found.levels * np.exp(log_flat.mean()),
-        terms=terms,
-    )
-    return Light(job.grid, changed, found.gradient.reshape(cells), found.gains)
-
-
-def _gradient(job: Job, found: Separation) -> tuple[np.ndarray, np.ndarray]:
-    """Return G and its uncertainty at full resolution."""
-    cells = job.grid.cells
-    return (
-        job.grid.enlarge(found.gradient.reshape(cells)),
-        job.grid.enlarge(found.gradient_sigma.reshape(cells)),
-    )

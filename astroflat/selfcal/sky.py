@@ -18,6 +18,10 @@ from astroflat.solution import FlatSolution
 
 __all__ = ['sky_flat']
 
+# Pixels by which offsets of two methods may differ, and the share of the stars
+# that must be found again to believe them.
+_AGREE, _MATCHED = 1.5, 0.4
+
 
 def sky_flat(
     frames: Any,
@@ -51,7 +55,8 @@ def sky_flat(
     offsets : array_like, False or None, optional
         ``(n, 2)``, dy and dx in pixels: what is at (y, x) in one frame is at
         (y + dy, x + dx) in another. By default they are measured by
-        `measure_shifts`. False: the frames show different fields.
+        `measure_shifts`, and checked by stars. False: the frames show different
+        fields.
 
     bias, dark : CCDData, array_like, path or number, optional
         Subtracted from every frame. A pedestal left in makes the flat too
@@ -68,7 +73,8 @@ def sky_flat(
         their halos and of small galaxies.
 
     growth : float, optional
-        How far the mask reaches beyond what is found, in pixels.
+        How far the mask reaches beyond what is found, in pixels. Around large
+        objects it reaches to where their light cannot be seen any more.
 
     mem_limit : float, optional
         Bytes for bands of all frames, see Notes.
@@ -117,6 +123,11 @@ def sky_flat(
     the dither like vignetting. A tilt of the flat is expected in proportion
     to its vignetting, a common gradient in proportion to the differences
     between the frames. The posterior covariance is part of the uncertainty.
+
+    Nebulae and other large objects are masked with what is inside of them, first
+    with a margin of 1.5 times their radius, then to the distance at which the
+    median of the registered frames has become constant. Under them the flat is
+    that of the fit.
 
     Detail is the robust weighted mean of the frames over that fit, pixel by
     pixel, at full resolution. Noise is taken out of it scale by scale. What
@@ -189,13 +200,22 @@ def _offsets(
     from astroflat._exceptions import AstroflatError
     from astroflat.selfcal.shifts import measure_shifts
 
+    options = {'bias': bias, 'dark': dark, 'mask': mask}
+    options |= {'n_threads': n_threads, 'unit': unit}
     try:
-        return measure_shifts(
-            frames, bias=bias, dark=dark, mask=mask, n_threads=n_threads, unit=unit
-        ).offsets
+        found = measure_shifts(frames, **options)
     except (AstroflatError, ValueError) as error:
         notes.append(f'the frames could not be registered: {error}')
         return None
+    try:
+        stars = measure_shifts(frames, method='stars', **options)
+    except (AstroflatError, ValueError):
+        return found.offsets
+    # Dust and noise stay with the detector, stars never do.
+    apart = np.abs(found.offsets - stars.offsets).max()
+    if apart > _AGREE and np.median(stars.quality) > _MATCHED:
+        return stars.offsets
+    return found.offsets
 
 
 def pack(

@@ -1,0 +1,85 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Which fields the frames support."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+__all__ = ['compare_models']
+
+
+def compare_models(
+    matrix: np.ndarray,
+    vector: np.ndarray,
+    prior: np.ndarray,
+    without: dict[str, slice],
+    n_data: int,
+) -> dict[str, float]:
+    """
+    Test whether a least-squares fit needs some of its unknowns.
+
+    Parameters
+    ----------
+    matrix : `~numpy.ndarray`
+        Normal equations of the data, divided by their variance.
+
+    vector : `~numpy.ndarray`
+        Their right-hand side, for unknowns counted from where the prior has
+        its mean.
+
+    prior : `~numpy.ndarray`
+        Precision of the unknowns beforehand.
+
+    without : dict of slice
+        Name of a simpler model -> the unknowns that it has not.
+
+    n_data : int
+        Number of data.
+
+    Returns
+    -------
+    numbers : dict
+        For each simpler model ``_delta_bic``, twice the logarithm of how much
+        less likely it makes the data, positive where the full model is better
+        (what the Bayesian information criterion approximates); ``_f``, how
+        much the fit gains by what the model leaves out, per well determined
+        number, and ``_p``, the probability of that by chance.
+
+    Notes
+    -----
+    The evidence of a linear model with a Gaussian prior is exact; that the
+    flat enters as an exponential is neglected.
+    """
+    from scipy.stats import f as f_distribution
+
+    full = np.arange(len(vector))
+    evidence, fit, known = _evidence(matrix, vector, prior, full)
+    numbers: dict[str, float] = {}
+    for name, left_out in without.items():
+        kept = np.delete(full, left_out)
+        other = _evidence(matrix, vector, prior, kept)
+        extra = max(known - other[2], 0.1)
+        ratio = max(fit - other[1], 0.0) / extra
+        numbers[f'{name}_f'] = float(ratio)
+        numbers[f'{name}_p'] = float(
+            f_distribution.sf(ratio, extra, max(n_data - known, 1))
+        )
+        numbers[f'{name}_delta_bic'] = float(evidence - other[0])
+    return numbers
+
+
+def _evidence(
+    matrix: np.ndarray, vector: np.ndarray, prior: np.ndarray, kept: np.ndarray
+) -> tuple[float, float, float]:
+    """Return twice the log evidence, the gain of the fit, and what is determined."""
+    part = np.ix_(kept, kept)
+    factor = linalg.cho_factor(matrix[part] + prior[part], lower=True)
+    solved = linalg.cho_solve(factor, vector[kept])
+    before = linalg.cho_factor(prior[part], lower=True)
+    gain = float(vector[kept] @ solved)
+    determinant = 2 * (
+        np.log(np.diag(factor[0])).sum() - np.log(np.diag(before[0])).sum()
+    )
+    lost = float(np.trace(linalg.cho_solve(factor, prior[part])))
+    return gain - determinant, gain, len(kept) - lost
