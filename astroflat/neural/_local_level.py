@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 
+from astroflat.neural._strips import run_strips
+
 __all__ = ['BLOCK', 'fill_bad', 'level_grid', 'level_rows']
 
 #: Side of the blocks in pixels. Networks are trained with it.
@@ -30,18 +32,27 @@ def level_grid(values: np.ndarray, bad: np.ndarray | None = None) -> np.ndarray:
         Medians. Blocks at the upper ends may have fewer pixels; one without
         a good pixel has the mean of its neighbours.
     """
-    ny, nx = values.shape
-    columns = -(-nx // BLOCK)
-    rows = []
-    for start in range(0, ny, BLOCK):
-        strip = np.array(values[start : start + BLOCK], dtype=np.float32)
-        if bad is not None:
-            strip[bad[start : start + BLOCK]] = np.nan
-        padded = np.full((len(strip), columns * BLOCK), np.nan, dtype=np.float32)
-        padded[:, :nx] = strip
-        blocks = padded.reshape(len(strip), columns, BLOCK).swapaxes(0, 1)
-        rows.append(_medians(blocks.reshape(columns, -1)))
-    return fill_bad(np.array(rows), None)
+    columns = -(-values.shape[1] // BLOCK)
+
+    def strip(rows: slice) -> list[np.ndarray]:
+        starts = range(rows.start, rows.stop, BLOCK)
+        return [_row_of_blocks(values, bad, start, columns) for start in starts]
+
+    parts = run_strips(strip, values.shape, multiple=BLOCK)
+    return fill_bad(np.array([row for part in parts for row in part]), None)
+
+
+def _row_of_blocks(
+    values: np.ndarray, bad: np.ndarray | None, start: int, columns: int
+) -> np.ndarray:
+    """Return the medians of a row of blocks."""
+    strip = np.array(values[start : start + BLOCK], dtype=np.float32)
+    if bad is not None:
+        strip[bad[start : start + BLOCK]] = np.nan
+    padded = np.full((len(strip), columns * BLOCK), np.nan, dtype=np.float32)
+    padded[:, : strip.shape[1]] = strip
+    blocks = padded.reshape(len(strip), columns, BLOCK).swapaxes(0, 1)
+    return _medians(blocks.reshape(columns, -1))
 
 
 def _medians(blocks: np.ndarray) -> np.ndarray:
