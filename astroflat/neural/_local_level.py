@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from astroflat.neural._strips import run_strips
@@ -60,11 +58,14 @@ def _medians(blocks: np.ndarray) -> np.ndarray:
     n = blocks.shape[1]
     # As in training: of an even number the lower of the two in the middle.
     middle = np.partition(blocks, (n - 1) // 2, axis=1)[:, (n - 1) // 2]
-    holes = np.isnan(blocks).any(axis=1)
-    if holes.any():
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', RuntimeWarning)
-            middle[holes] = np.nanmedian(blocks[holes], axis=1)
+    holes = np.flatnonzero(np.isnan(blocks).any(axis=1))
+    if holes.size:
+        # Sorting puts NaN last; a block of nothing else stays NaN.
+        ordered = np.sort(blocks[holes], axis=1)
+        count = np.isfinite(ordered).sum(axis=1)
+        row = np.arange(len(holes))
+        ends = ordered[row, np.maximum(count - 1, 0) // 2], ordered[row, count // 2 % n]
+        middle[holes] = np.where(count > 0, 0.5 * (ends[0] + ends[1]), np.nan)
     return middle
 
 
