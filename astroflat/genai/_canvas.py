@@ -158,6 +158,14 @@ def _block_sum(array: np.ndarray, side: int) -> np.ndarray:
     return np.add.reduceat(rows, np.arange(0, array.shape[1], side), axis=1)
 
 
+def _area_means(image: np.ndarray, n: int) -> np.ndarray:
+    """Return the means of n equal parts of the rows, which need not be whole."""
+    total = np.zeros((image.shape[0] + 1, image.shape[1]))
+    np.cumsum(image, axis=0, out=total[1:])
+    edges = np.linspace(0, image.shape[0], n + 1)
+    return np.diff(_interpolate(total, edges), axis=0) * (n / image.shape[0])
+
+
 def _interpolate(array: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Return rows between the rows of an array, and a little beyond them."""
     below = np.clip(np.floor(place).astype(int), 0, max(array.shape[0] - 2, 0))
@@ -247,9 +255,8 @@ class Canvas:
         """
         if self.size == self.shape:
             return image
-        from skimage.transform import resize_local_mean
-
-        return resize_local_mean(image, self.size, preserve_range=True)
+        rows = _area_means(image, self.size[0])
+        return _area_means(rows.T, self.size[1]).T
 
     def border(self, small: np.ndarray, *, value: float | None = None) -> np.ndarray:
         """Add the border: a mirror image, or one value."""

@@ -330,16 +330,14 @@ class _View:
         self, mask: np.ndarray, probability: np.ndarray, stage: dict
     ) -> GeminiDetection:
         """Return the detection with a catalogue measured here."""
-        from scipy import ndimage
-
         image = np.where(self.good, self.data, np.nan)
         # Around a level of 0 no depth can be given: it is NaN.
         with np.errstate(all='ignore'):
             found = GeminiDetection.from_mask(mask, image)
         if len(found):
-            index = np.arange(1, len(found) + 1)
-            surest = ndimage.maximum(probability, found.labels, index)
-            found.catalogue['probability'] = np.asarray(surest, dtype=float)
+            surest = np.zeros(len(found) + 1)
+            np.maximum.at(surest, found.labels[mask], probability[mask])
+            found.catalogue['probability'] = surest[1:]
         return replace(
             found,
             probability=np.where(mask, np.maximum(probability, 1e-6), probability),
