@@ -14,6 +14,7 @@ __all__ = [
     'SHARPEST',
     'Kernel',
     'TileFilter',
+    'centred',
     'make_kernel',
     'wanted_width',
 ]
@@ -111,6 +112,28 @@ def make_kernel(psf: Any) -> Kernel:
         float(values.sum(axis=0) @ np.arange(nx)),
     )
     return Kernel(values, centre, _full_width(values))
+
+
+def centred(kernel: Kernel, side: int) -> np.ndarray:
+    """
+    Return the image of a star in the middle of a pixel.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        The point-spread function.
+    side : int
+        Rows and columns, even.
+
+    Returns
+    -------
+    ndarray of float64
+        Its centroid on pixel ``(side // 2, side // 2)``.
+    """
+    from scipy import fft
+
+    image = fft.irfft2(kernel.transform((side, side)), s=(side, side))
+    return np.roll(image, (side // 2, side // 2), (0, 1))
 
 
 def _full_width(values: np.ndarray) -> float:

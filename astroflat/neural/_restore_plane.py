@@ -11,6 +11,7 @@ import numpy as np
 from astroflat.neural._local_level import fill_bad, level_grid, level_rows
 from astroflat.neural._restore_flux import conserve
 from astroflat.neural._restore_residual import significant
+from astroflat.neural._restore_spikes import find_spikes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,12 +53,15 @@ class Found:
         Noise of the plane, float32.
     residual : ndarray
         The plane less the restored one blurred again, float32.
+    spikes : ndarray of bool
+        Pixels that no light through the optics can make; they stay.
     """
 
     change: np.ndarray
     error: np.ndarray
     sigma: np.ndarray
     residual: np.ndarray
+    spikes: np.ndarray
 
 
 def restore_plane(
@@ -69,6 +73,7 @@ def restore_plane(
     optics: Callable[[float, float], TileFilter],
     *,
     varies: bool = False,
+    views: int = 1,
     tile: int | None = None,
     progress: Any = None,
 ) -> Found:
@@ -91,6 +96,8 @@ def restore_plane(
         ``optics(x, y)`` gives the filters at a place.
     varies : bool, optional
         Whether they are not the same everywhere.
+    views : int, optional
+        How often the network sees each tile, turned each time.
     tile : int, optional
         Side of the tiles.
     progress : bool or callable, optional
@@ -106,18 +113,23 @@ def restore_plane(
     level = _level(values)
     factor = _factor(data, bad, noise, level + middle)
     sigma = _sigma(noise, level + middle, factor, values)
+    kernel = optics(data.shape[1] / 2.0, data.shape[0] / 2.0).kernel
+    own = np.maximum(factor * noise.sigma(values + middle), sigma)
+    spikes = find_spikes(values, own, kernel) & ~full
+    bad = bad | spikes
+    values = fill_bad(values, spikes)
     planes = np.stack((values, level, sigma, (bad | full).astype(np.float32)))
     around = ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME))
     planes = np.pad(planes, around, mode='symmetric')
-    function = _Tiles(session, optics, noise, middle, factor)
+    function = _Tiles(session, optics, noise, middle, factor, views)
     found = _over_tiles(function, planes, session, varies, tile, progress)
     inner = slice(_FRAME, _FRAME + len(data)), slice(_FRAME, _FRAME + data.shape[1])
     found = found[(slice(None), *inner)]
     restored = found[0]
-    middle_of = data.shape[1] / 2.0, data.shape[0] / 2.0
-    conserve(restored, found[2], sigma, optics(*middle_of).kernel.fwhm)
+    conserve(restored, found[2], sigma, kernel.fwhm)
     offset = values - level
     return Found(
+        spikes=spikes,
         change=restored - offset,
         error=found[1],
         sigma=sigma,
@@ -164,7 +176,13 @@ def denoised(
     )
     change = (result - data).astype(np.float32)
     sigma = noise.sigma(data).astype(np.float32)
-    return Found(change=change, error=left, sigma=sigma, residual=-change)
+    return Found(
+        change=change,
+        error=left,
+        sigma=sigma,
+        residual=-change,
+        spikes=np.zeros(data.shape, bool),
+    )
 
 
 def _level(values: np.ndarray) -> np.ndarray:
@@ -229,6 +247,7 @@ class _Tiles:
     noise: NoiseModel
     middle: float
     factor: float
+    views: int
 
     def __call__(self, tiles: np.ndarray, origins: Any) -> np.ndarray:
         """Return restored, error, filtered and blurred again."""
@@ -252,14 +271,21 @@ class _Tiles:
         inputs[0, :6] = (planes - level) / sigma
         inputs[0, 6] = np.log2(np.clip(shot, 0.1, 1e3))
         inputs[0, 7] = bad
-        feeds = {'planes': inputs, 'dials': filters.dials}
-        name = self.session.outputs[0].name
-        found = self.session.run(feeds)[name][0]
+        found = self._views(inputs, filters.dials)
         out[0], out[1] = found[0] * sigma, found[2] * sigma
         out[2] = planes[_UNBIASED] - level
         offset, noise = planes[0] - level, shot * sigma
         out[3] = self._improve(out[0], offset, level, noise, filters)
         return out
+
+    def _views(self, inputs: np.ndarray, dials: np.ndarray) -> np.ndarray:
+        """Mean of what the network gives for an image and turned ones."""
+        name = self.session.outputs[0].name
+        total = 0.0
+        for turn in range(self.views):
+            feeds = {'planes': _turn(inputs, turn), 'dials': dials}
+            total = total + _turn(self.session.run(feeds)[name], turn, back=True)[0]
+        return total / np.float32(self.views)
 
     @staticmethod
     def _improve(
@@ -276,3 +302,14 @@ class _Tiles:
             left = noise * significant((offset - again) / noise)
             restored += filters.sharpen(left)
         return filters.blur_again(restored + level) - level
+
+
+def _turn(images: np.ndarray, turn: int, *, back: bool = False) -> np.ndarray:
+    """Turn images around, mirror and transpose them: eight ways, or back."""
+    axes = ((), (2, 3), (2,), (3,))[turn % 4]
+    if turn >= 4 and back:
+        images = images.swapaxes(2, 3)
+    images = np.flip(images, axes)
+    if turn >= 4 and not back:
+        images = images.swapaxes(2, 3)
+    return np.ascontiguousarray(images)

@@ -90,7 +90,7 @@ def protection(
         keep = np.array(protect, dtype=np.float32)
     if full.any():
         keep = np.maximum(keep, _around(full, fwhm))
-    keep[bad] = 1.0
+    keep[bad | found.spikes] = 1.0
     return keep
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from astroflat._nddata import Frame, unpack
 from astroflat.neural._noise_estimate import FoundNoise, find_noise, header_value
+from astroflat.neural._restore_binned import bin_factor, restore_binned
 from astroflat.neural._restore_optics import Optics, find_optics
 from astroflat.neural._restore_plane import Found, denoised, restore_plane
 from astroflat.neural._restore_protect import check_protect, protection
@@ -56,6 +57,7 @@ class _Settings:
     strength: float
     denoise: float
     protect: Any
+    views: int
     tile: int | None
     progress: bool
     noise: list[FoundNoise] = field(default_factory=list)
@@ -100,9 +102,11 @@ class Restorer:
     So any point-spread function can be used, also one that changes over the field.
 
     Stars become round Gaussians of half their width at full strength, but not
-    narrower than 1.8 pixels; nothing finer is invented. Saturated pixels, masked
-    pixels and NaN stay as they are. At strength 0 there is nothing to sharpen, and the
-    network of `Denoiser` does the rest.
+    narrower than 1.8 pixels; nothing finer is invented. Where stars are wider than 7
+    pixels, means of bins are restored and interpolated. Saturated pixels, masked
+    pixels and NaN stay as they are, and so do pixels that stand out more sharply than
+    a star can: hot ones, and hits of particles. At strength 0 there is nothing to
+    sharpen, and the network of `Denoiser` does the rest.
 
     Photometry belongs on the original frame.
 
@@ -142,6 +146,7 @@ class Restorer:
         offset: float | None = None,
         saturation: float | None = None,
         mask: Any = None,
+        views: int = 2,
         tile: int | None = None,
         progress_bar: bool = False,
         full_output: bool = False,
@@ -178,6 +183,10 @@ class Restorer:
 
         mask : array_like of bool, optional
             More bad pixels. Masked pixels and NaN are neither changed nor used.
+
+        views : int, optional
+            How often the network sees everything, turned each time, 1 to 8. The
+            mean is taken: more are better, and slower.
 
         tile : int, optional
             Side of the tiles in pixels.
@@ -218,6 +227,9 @@ class Restorer:
             if not 0.0 <= value <= 1.0:
                 msg = f'{name} must be from 0 to 1, not {value}'
                 raise ValueError(msg)
+        if views not in range(1, 9):
+            msg = f'views must be a whole number from 1 to 8, not {views}'
+            raise ValueError(msg)
         frame = unpack(image, name='image', mask=mask, ndim=(2, 3))
         check_protect(protect, frame.shape[:2])
         if saturation is None:
@@ -230,6 +242,7 @@ class Restorer:
             strength,
             denoise,
             protect,
+            views,
             tile,
             progress_bar,
         )
@@ -308,15 +321,18 @@ class Restorer:
         options = {'tile': settings.tile, 'progress': settings.progress}
         if settings.strength == 0:
             return denoised(data, bad, noise.model, self._softener(), **options)
-        return restore_plane(
-            data,
-            bad,
-            full,
-            noise.model,
-            self._session,
-            optics.at,
-            varies=optics.varies,
-            **options,
+        varies, views = optics.varies, settings.views
+
+        def restore(*plane: Any) -> Found:
+            *arrays, model, at = plane
+            return restore_plane(
+                *arrays, model, self._session, at, varies=varies, views=views, **options
+            )
+
+        factor = bin_factor(optics.fwhm)
+        parts = data, bad, full, noise.model, optics.at
+        return (
+            restore(*parts) if factor == 1 else restore_binned(restore, factor, *parts)
         )
 
     def _softener(self) -> Any:

@@ -100,7 +100,7 @@ def export_restorer(
     model, facts = load_restorer(weights)
     round_weights(model)
     validation = facts.pop('validation', {})
-    facts['trained_on'] = (
+    facts['data'] = (
         'simulated frames: stars, extended light of astroflat.degradation, and '
         'point-spread functions of five kinds'
     )
