@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from astroflat._report import QualityReport
 
@@ -51,7 +51,12 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 
 
 def render(
-    report: QualityReport, figures: Mapping[str, Any], tables: Mapping[str, Any]
+    report: QualityReport,
+    figures: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    *,
+    head: str = '',
+    sections: Sequence[str] = (),
 ) -> str:
     """
     Return a report as a web page.
@@ -67,10 +72,16 @@ def render(
     tables : dict
         Tables, or lists of dictionaries, by their captions.
 
+    head : str, optional
+        HTML to put into the head of the page.
+
+    sections : sequence of str, optional
+        HTML to put between the verdict and the numbers.
+
     Returns
     -------
     page : str
-        HTML with everything inside.
+        HTML with everything inside, but for what the last two ask for.
     """
     content = report.to_dict()
     title = escape(content['method'])
@@ -79,9 +90,10 @@ def render(
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<title>{title}: {content["verdict"]}</title>',
-        f'<style>{_STYLE}</style></head><body>',
+        f'<style>{_STYLE}</style>{head}</head><body>',
         f'<h1>{title}</h1>',
         _verdict(content),
+        *sections,
         _pairs('Numbers', content['numbers']),
         _pairs('Limits', content['thresholds']),
         *(_figure(caption, figure) for caption, figure in figures.items()),
@@ -190,7 +202,8 @@ def _rows(table: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the names of the columns and the rows as plain values."""
     if hasattr(table, 'colnames'):
         names = list(table.colnames)
-        columns = [table[name].tolist() for name in names]
+        # A column with a unit gives its values.
+        columns = [getattr(table[n], 'value', table[n]).tolist() for n in names]
         return names, [list(row) for row in zip(*columns, strict=True)]
     rows = list(table)
     names = list(dict.fromkeys(name for row in rows for name in row))

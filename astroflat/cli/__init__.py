@@ -32,6 +32,7 @@ _COMMANDS = {
     'simulate': 'write a video or a night with known truth',
     'evaluate': 'judge flats and images by truth or on frames',
     'train': 'train a network, on simulated frames and your own',
+    'view': 'show a result in the browser, from this machine only',
     'info': 'describe a video, a file or this installation',
 }
 

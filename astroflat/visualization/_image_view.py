@@ -20,7 +20,11 @@ _LEAST_SIDE = 4.0
 
 
 def crop(
-    data: np.ndarray, x: tuple[float, float], y: tuple[float, float]
+    data: np.ndarray,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    *,
+    side: int = _MAX_SIDE,
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """
     Return the part of an image that is in view, averaged to what can be seen.
@@ -33,10 +37,13 @@ def crop(
     x, y : tuple of float
         The limits of the view.
 
+    side : int, optional
+        The most pixels on a side.
+
     Returns
     -------
     part : `~numpy.ndarray`
-        At most 1200 pixels on a side.
+        At most so many pixels on a side.
 
     extent : tuple of float
         Where it lies: left, right, bottom, top.
@@ -48,7 +55,7 @@ def crop(
         last = int(np.clip(np.ceil(high + 0.5), first + 1, n))
         spans.append((first, last))
     (y0, y1), (x0, x1) = spans
-    step = -(-max(y1 - y0, x1 - x0) // _MAX_SIDE)
+    step = -(-max(y1 - y0, x1 - x0) // side)
     # Whole blocks only, and at least one.
     y1 = max(y0 + (y1 - y0) // step * step, y0 + 1)
     x1 = max(x0 + (x1 - x0) // step * step, x0 + 1)

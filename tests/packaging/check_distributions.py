@@ -25,6 +25,8 @@ WANTED = {
         'astroflat/_version.py',
         'astroflat/py.typed',
         'astroflat/pipelines/pixinsight/astroflat-restore.js',
+        'astroflat/visualization/page/view.css',
+        'astroflat/visualization/page/view.js',
     ),
     '.gz': (
         'LICENSE.rst',
