@@ -7,9 +7,9 @@ part of pairs of equal stars stands apart, by their distance in widths of the bl
 stars: two peaks within a quarter of the distance from where the stars are, with a dip
 of at least a tenth between them. For single stars (distance 0) it is the part that has
 come apart. *Denoised* is the frame without noise, but not sharpened. The second table
-has the restorer told a width that is wrong: the depth of
-the ring around bright stars, the width that comes out, and the change of fluxes. The
-third counts peaks on sky that has none.
+has the restorer told a width that is wrong: the depth of the ring around bright stars,
+the width that comes out, and the error of their fluxes. The third counts peaks on sky
+that has none.
 """
 
 from __future__ import annotations
@@ -147,26 +147,26 @@ def wrong_widths(restorer):
     for factor in WRONG:
         kernel = af.psf.moffat_kernel(factor * FWHM, beta=BETA, size=49)
         restored = restorer.restore(frame, psf=kernel, **CAMERA)
-        rows[factor] = around(frame, restored, singles)
+        rows[factor] = around(restored, singles)
     return rows
 
 
-def around(frame, restored, places):
-    """Return what is around stars: ring, width, and flux."""
+def around(restored, places):
+    """Return what is around stars: ring, width, and error of the flux."""
     stars = af.psf.measure_stars(restored, fwhm=2.0)
     depths, changes = [], []
-    y, x = np.indices(frame.shape)
+    y, x = np.indices(restored.shape)
     for place in places:
         part = np.s_[
             int(place[1]) - 20 : int(place[1]) + 21,
             int(place[0]) - 20 : int(place[0]) + 21,
         ]
         r = np.hypot(y[part] - place[1], x[part] - place[0])
-        after, before = restored[part] - SKY, frame[part] - SKY
+        after = restored[part] - SKY
         ring = [after[(r >= k) & (r < k + 1)].mean() for k in range(2, 9)]
         depths.append(min(ring) / after.max())
         inside = r < 2 * FWHM
-        changes.append(after[inside].sum() / before[inside].sum() - 1)
+        changes.append(after[inside].sum() / flux_of(200) - 1)
     return {
         'ring': 100 * float(np.median(depths)),
         'width': float(np.median(stars['fwhm'])) if len(stars) else math.nan,
