@@ -226,8 +226,10 @@ def test_downsized(scene):
     with FakeGemini(painter()) as server:
         gemini = inpainter(server, max_side=160)
         filled = af.inpaint(scene['data'], scene['mask'], method=gemini)
-        picture, _ = sent_images(json.loads(server.requests[0][2]))
+        picture, white = sent_images(json.loads(server.requests[0][2]))
     assert picture.shape == (90, 160)
+    # Holes, controls and the pixels that they touch.
+    assert scene['mask'].mean() < white.mean() < 4 * scene['mask'].mean()
     assert error(filled, scene) < 2
     assert np.array_equal(filled[~scene['mask']], scene['data'][~scene['mask']])
 
