@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
     from astroflat.selfcal._repair_choice import Choice
-    from astroflat.selfcal.repair import Findings
+    from astroflat.selfcal._repair_examine import Findings
 
 __all__ = ['apply_changes', 'mote_table', 'pack', 'pedestal_of']
 
@@ -71,7 +71,7 @@ def apply_changes(findings: Findings) -> tuple[np.ndarray, np.ndarray]:
     sigma : `~numpy.ndarray`
         The standard deviation of its logarithm; exactly 0 there.
     """
-    from astroflat.selfcal.repair import mote_change
+    from astroflat.selfcal._repair_choice import mote_change
 
     change, variance = np.zeros(findings.frame.shape), 0.0
     pedestal = pedestal_of(findings) if 'strength' in findings.changes else 0.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astroflat.selfcal._repair_motes import MotePatch
+from astroflat.selfcal._repair_motes import MotePatch, place
 from astroflat.selfcal._repair_search import Motion, fit_motion, vote
 
 if TYPE_CHECKING:
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from astroflat.selfcal._repair_motes import Template
 
-__all__ = ['MIN_GAIN', 'Choice', 'choose', 'convincing']
+__all__ = [
+    'MIN_GAIN',
+    'Choice',
+    'choose',
+    'convincing',
+    'mote_change',
+    'mote_strength',
+]
 
 #: What a change must take off the chi-square of frames that it was not made from.
 MIN_GAIN = 25.0
@@ -238,3 +245,64 @@ def _follow(choices: list[Choice], motion: Motion, min_shift: float) -> None:
             choice.action, choice.shift = 'follow', motion.of(choice.template)
             choice.gain = float(choice.gains['common'].sum())
             choice.shift_sigma = (0.05 * choice.template.radius,) * 2
+
+
+def mote_strength(choices: list[Choice]) -> tuple[float, float]:
+    """
+    Return the depth of motes in the frames over that in the flat.
+
+    Parameters
+    ----------
+    choices : list of Choice
+        The motes; those that are gone do not count.
+
+    Returns
+    -------
+    value, sigma : float
+        The weighted mean and its standard deviation from the scatter; 1 and
+        infinity if nothing is known.
+    """
+    usable = [c for c in choices if c.action != 'gone' and c.strength_sigma < 0.3]
+    if not usable:
+        return 1.0, np.inf
+    value = np.array([c.strength for c in usable])
+    # Shapes differ a little, too: no mote knows better than 3 %.
+    weight = 1 / (np.array([c.strength_sigma for c in usable]) ** 2 + 0.03**2)
+    mean = float(np.sum(weight * value) / weight.sum())
+    formal = weight.sum() ** -0.5
+    spread = np.sqrt(np.sum(weight * (value - mean) ** 2) / weight.sum())
+    return mean, float(max(formal, spread / np.sqrt(max(1, len(usable) - 1))))
+
+
+def mote_change(
+    choices: list[Choice], shape: tuple[int, int], scale: float = 1.0
+) -> np.ndarray:
+    """
+    Return the logarithm of what the choices do to a flat.
+
+    Parameters
+    ----------
+    choices : list of Choice
+        What is done with each mote.
+
+    shape : tuple of int
+        The shape of the flat.
+
+    scale : float, optional
+        A factor for the depth of all motes.
+
+    Returns
+    -------
+    change : `~numpy.ndarray`
+        Exactly 0 where nothing is done.
+    """
+    change = np.zeros(shape)
+    for choice in choices:
+        template = choice.template
+        if choice.action == 'keep' and scale == 1:
+            continue
+        change[template.box] -= template.values
+        if choice.action != 'gone':
+            box, values = place(template, choice.shift, shape)
+            change[box] += scale * values
+    return change

@@ -11,23 +11,7 @@ import numpy as np
 from astroflat._arrays import n_threads as count_threads
 from astroflat._nddata import unpack
 from astroflat.selfcal._repair_apply import apply_changes, pack
-from astroflat.selfcal._repair_choice import Choice, choose
-from astroflat.selfcal._repair_frames import (
-    Evidence,
-    as_offset,
-    block_size,
-    collect,
-    mask_sources,
-)
-from astroflat.selfcal._repair_motes import Template, make_templates, place
-from astroflat.selfcal._repair_new import NewMote, find_new
-from astroflat.selfcal._repair_search import Motion
-from astroflat.selfcal._repair_strength import (
-    Strength,
-    fit_smooth,
-    measure_strength,
-    smooth_part,
-)
+from astroflat.selfcal._repair_examine import examine
 from astroflat.solution import FlatSolution
 
 if TYPE_CHECKING:
@@ -39,7 +23,6 @@ __all__ = ['RepairOptions', 'repair_flat']
 
 Change = Literal['moved', 'gone', 'new', 'strength', 'depth']
 _CHANGES = ('moved', 'gone', 'new', 'strength', 'depth')
-_MIN_VALUE = 0.05
 # The median of a flat that is divided by its mean.
 _LEVELS = (0.2, 5.0)
 
@@ -102,36 +85,6 @@ class RepairOptions:
                 f'{self.reach!r} and {self.min_shift!r}'
             )
             raise ValueError(msg)
-
-
-@dataclass
-class Findings:
-    """What is wrong with a flat; see `repair_flat`."""
-
-    frame: Frame
-    good: np.ndarray
-    dust: Dust
-    evidence: Evidence
-    choices: list[Choice]
-    motion: Motion
-    new: list[NewMote]
-    strength: Strength
-    depth: tuple[float, float]
-    smooth: np.ndarray
-    bent: tuple[np.ndarray, np.ndarray, int] | None
-    changes: Collection[str]
-    options: RepairOptions
-
-
-@dataclass(frozen=True)
-class Dust:
-    """The dust of a flat: the flat without it, and its motes."""
-
-    detection: Any
-    clean: np.ndarray
-    logarithm: np.ndarray
-    sigma: np.ndarray
-    templates: list[Template]
 
 
 def repair_flat(
@@ -253,7 +206,7 @@ def repair_flat(
         raise ValueError(msg)
     frame = _as_flat(flat, mask)
     workers = count_threads(n_threads)
-    findings = _examine(frame, frames, (bias, dark), changes, options, workers)
+    findings = examine(frame, frames, (bias, dark), changes, options, workers)
     change, sigma = apply_changes(findings)
     return pack(findings, change, sigma, flat, add_keyword)
 
@@ -280,227 +233,3 @@ def _as_flat(flat: Any, mask: Any) -> Frame:
     lost = ~np.isfinite(frame.data)
     bad = lost if frame.mask is None else lost | frame.mask
     return replace(frame, data=data, mask=bad if bad.any() else None)
-
-
-def _examine(
-    frame: Frame,
-    frames: Any,
-    offsets: tuple[Any, Any],
-    changes: Collection[str],
-    options: RepairOptions,
-    workers: int,
-) -> Findings:
-    """Find out what is wrong with a flat."""
-    from astroflat.io import open_frames
-
-    good = ~frame.bad & (frame.data > _MIN_VALUE)
-    flat = np.where(good, frame.data, np.float32(1))
-    dust = find_dust(flat, good, options)
-    box = block_size(frame.shape)
-    smooth, blocks = smooth_part(dust.clean, good, box)
-    with open_frames(frames) as stack:
-        _check_frames(stack, frame.shape)
-        evidence = collect(
-            stack,
-            flat,
-            (dust.clean, np.exp(smooth).astype(np.float32)),
-            good,
-            offset=as_offset(*offsets, frame.shape),
-            n_groups=options.n_groups,
-            workers=workers,
-        )
-    excess, weight = _logarithm(evidence, dust, np.log(flat) - smooth)
-    choices, motion = choose(
-        excess,
-        weight,
-        dust.templates,
-        reach=options.reach,
-        min_shift=options.min_shift,
-        changes=changes,
-    )
-    depth = mote_strength(choices)
-    scale = depth[0] if 'depth' in changes and _differs(depth) else 1.0
-    moved = mote_change(choices, frame.shape, scale)
-    new = []
-    if {'new', 'gone'} & set(changes):
-        new = find_new(
-            excess - moved.astype(np.float32),
-            weight,
-            flat=np.log(flat) + moved,
-            options=options.detection,
-            changes=changes,
-        )
-    strength = measure_strength(evidence.blocks, blocks, frame.shape, evidence.box)
-    bent = None
-    if options.smooth_degree:
-        rest = evidence.blocks
-        if 'strength' in changes and strength.significant:
-            rest = rest * np.exp(-(strength.value - 1) * blocks)
-        bent = fit_smooth(rest, frame.shape, evidence.box, options.smooth_degree)
-    return Findings(
-        frame,
-        good,
-        dust,
-        evidence,
-        choices,
-        motion,
-        new,
-        strength,
-        depth,
-        smooth,
-        bent,
-        changes,
-        options,
-    )
-
-
-def _check_frames(stack: Any, shape: tuple[int, int]) -> None:
-    """Raise if the frames do not fit the flat."""
-    if len(stack) < 2:
-        msg = f'{len(stack)} frame: two are needed, one to check the other'
-        raise ValueError(msg)
-    if stack.shape[1:] != tuple(shape):
-        msg = (
-            f'frames have the shape {stack.shape[1:]}, the flat has {tuple(shape)}; '
-            'repair colour planes one by one'
-        )
-        raise ValueError(msg)
-
-
-def find_dust(flat: np.ndarray, good: np.ndarray, options: RepairOptions) -> Dust:
-    """
-    Separate the dust of a flat from the rest.
-
-    Parameters
-    ----------
-    flat : `~numpy.ndarray`
-        The flat, finite.
-
-    good : `~numpy.ndarray` of bool
-        Where it may be used.
-
-    options : RepairOptions
-        The settings.
-
-    Returns
-    -------
-    dust : Dust
-        The flat without dust, the logarithm of the transmission and its
-        standard deviation, both 0 off the dust, and the templates.
-    """
-    from astropy import units as u
-    from astropy.nddata import CCDData
-
-    from astroflat.dust import (
-        detect_dust,
-        dilate_mask,
-        feather_mask,
-        inpaint,
-        synthetic_flat,
-    )
-
-    bad = None if good.all() else ~good
-    image = CCDData(flat, unit=u.one, mask=bad)
-    detection = detect_dust(image, **{'polarity': 'dark', **options.detection})
-    grown = dilate_mask(
-        detection.mask, radius=options.margin, relative=options.relative_margin
-    )
-    weight = feather_mask(grown, sigma=options.feather)
-    if not (weight > 0).any():
-        nothing = np.zeros(flat.shape)
-        return Dust(detection, flat, nothing, nothing, [])
-    filled, sigma = inpaint(image, weight, return_uncertainty=True)
-    # Averages the noise away, so that a mote can be moved without its noise.
-    logarithm, raw = (
-        np.log(synthetic_flat(image, filled, weight, smooth=s).data.astype(np.float64))
-        for s in (1.5, 0)
-    )
-    relative = np.where(weight > 0, weight * np.nan_to_num(sigma / filled.data), 0)
-    templates = make_templates(logarithm, raw, detection)
-    kept = np.zeros(flat.shape)
-    for template in templates:
-        kept[template.box] += template.values
-    clean = (flat / np.exp(kept)).astype(np.float32)
-    return Dust(detection, clean, kept, relative, templates)
-
-
-def _logarithm(
-    evidence: Evidence, dust: Dust, fine: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logarithm of frames over flat, without faint stars."""
-    ratio, weight = evidence.mean()
-    # Stars too faint for a single frame; what the flat takes for dust is none.
-    faint = mask_sources(
-        (ratio * np.exp(dust.logarithm)).astype(np.float32),
-        weight > 0,
-        (ratio * np.exp(fine)).astype(np.float32),
-    )
-    weights = np.where(faint, np.float32(0), evidence.weight)
-    safe = np.maximum(evidence.ratio, np.float32(_MIN_VALUE))
-    return np.log(safe), weights
-
-
-def mote_strength(choices: list[Choice]) -> tuple[float, float]:
-    """
-    Return the depth of motes in the frames over that in the flat.
-
-    Parameters
-    ----------
-    choices : list of Choice
-        The motes; those that are gone do not count.
-
-    Returns
-    -------
-    value, sigma : float
-        The weighted mean and its standard deviation from the scatter; 1 and
-        infinity if nothing is known.
-    """
-    usable = [c for c in choices if c.action != 'gone' and c.strength_sigma < 0.3]
-    if not usable:
-        return 1.0, np.inf
-    value = np.array([c.strength for c in usable])
-    # Shapes differ a little, too: no mote knows better than 3 %.
-    weight = 1 / (np.array([c.strength_sigma for c in usable]) ** 2 + 0.03**2)
-    mean = float(np.sum(weight * value) / weight.sum())
-    formal = weight.sum() ** -0.5
-    spread = np.sqrt(np.sum(weight * (value - mean) ** 2) / weight.sum())
-    return mean, float(max(formal, spread / np.sqrt(max(1, len(usable) - 1))))
-
-
-def _differs(depth: tuple[float, float]) -> bool:
-    """Tell whether a strength is not 1."""
-    return abs(depth[0] - 1) > 4 * depth[1]
-
-
-def mote_change(
-    choices: list[Choice], shape: tuple[int, int], scale: float = 1.0
-) -> np.ndarray:
-    """
-    Return the logarithm of what the choices do to a flat.
-
-    Parameters
-    ----------
-    choices : list of Choice
-        What is done with each mote.
-
-    shape : tuple of int
-        The shape of the flat.
-
-    scale : float, optional
-        A factor for the depth of all motes.
-
-    Returns
-    -------
-    change : `~numpy.ndarray`
-        Exactly 0 where nothing is done.
-    """
-    change = np.zeros(shape)
-    for choice in choices:
-        template = choice.template
-        if choice.action == 'keep' and scale == 1:
-            continue
-        change[template.box] -= template.values
-        if choice.action != 'gone':
-            box, values = place(template, choice.shift, shape)
-            change[box] += scale * values
-    return change
