@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astroflat.neural._local_level import fill_bad
 from astroflat.neural._restore_filter import Kernel, TileFilter, make_kernel
+from astroflat.neural._restore_spikes import find_spikes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,9 +105,11 @@ def restore_binned(
     Stars more than seven pixels wide hold nothing that bins do not: the spline
     between them has all that there is.
     """
-    from astroflat.neural._local_level import fill_bad
-
     filled = fill_bad(data.astype(np.float32), bad)
+    kernel = at(data.shape[1] / 2.0, data.shape[0] / 2.0).kernel
+    spikes = find_spikes(filled, noise.sigma(filled), kernel) & ~full
+    bad = bad | spikes
+    filled = fill_bad(filled, spikes)
     small = _means(filled, factor)
     wide_noise = replace(
         noise, gain=noise.gain * factor**2, readnoise=noise.readnoise * factor
@@ -125,7 +129,7 @@ def restore_binned(
         residual=filled - again,
         error=_enlarge(found.error, factor, data.shape, order=1),
         sigma=noise.sigma(again).astype(np.float32),
-        spikes=np.zeros(data.shape, bool),
+        spikes=spikes,
     )
 
 

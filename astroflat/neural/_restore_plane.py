@@ -30,7 +30,8 @@ _ROWS = 256
 _TILE, _SMALL_TILE = 768, 256
 # Nothing is known better than to this part of the range of the image.
 _LEAST = 1e-7
-# Channels of what comes out of a tile: restored, its error, filtered, blurred again.
+# Channels of what comes out of a tile: restored, its error, filtered without bias,
+# and blurred again.
 _OUT = 4
 # The plane whose sums of light have no bias at any scale.
 _UNBIASED = 5

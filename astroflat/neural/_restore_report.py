@@ -21,7 +21,9 @@ _LIMITS = {
     'fwhm_percent': 10.0,
     'flux_percent': 1.0,
     'shift_px': 0.05,
+    'ring_percent': 5.0,
     'residual_sigma': 1.2,
+    'residual_correlation': 0.15,
 }
 # Radius of the apertures in widths of the stars as they were.
 _RADIUS = 2.0
@@ -51,15 +53,26 @@ def make_report(
         and ``fwhm_after`` in pixels; ``fwhm_percent``, its difference from what was
         asked for; ``flux_percent``, what an aperture gained beside the light of the
         wings that came into it, and its uncertainty;
-        ``shift_px`` of the centroids; and ``residual_sigma``, the scatter of the
-        residual over the noise.
+        ``shift_px`` of the centroids; ``ring_percent``, the depth of
+        rings over the height of the stars; ``residual_sigma``, the scatter of the
+        residual over the noise, and ``residual_correlation``, that of neighbours.
     """
     numbers: dict[str, Any] = {'n_stars': 0, 'fwhm_wanted': round(optics.wanted, 3)}
     sizes = np.abs(residual[np.isfinite(residual)])
     if sizes.size:
         numbers['residual_sigma'] = round(float(np.median(sizes)) / 0.6745, 3)
+        numbers['residual_correlation'] = round(_correlation(residual), 3)
     numbers |= _stars(frame, restored, optics)
     return _judge(QualityReport('restore', numbers, dict(_LIMITS)))
+
+
+def _correlation(residual: np.ndarray) -> float:
+    """Correlation of neighbours along both axes; outliers count little."""
+    clipped = np.clip(np.nan_to_num(residual), -4.0, 4.0)
+    power = float(np.mean(clipped**2))
+    rows = float(np.mean(clipped[1:] * clipped[:-1]))
+    columns = float(np.mean(clipped[:, 1:] * clipped[:, :-1]))
+    return 0.5 * (rows + columns) / max(power, 1e-12)
 
 
 def _stars(frame: Frame, restored: np.ndarray, optics: Optics) -> dict[str, Any]:
@@ -80,10 +93,21 @@ def _stars(frame: Frame, restored: np.ndarray, optics: Optics) -> dict[str, Any]
         place = float(star['x']), float(star['y'])
         old, new = (_measure(a, bad, place, radius) for a in (before, after))
         if old and new:
-            rows.append((*old, *new))
+            rows.append((*old, *new, _ring(after, place, optics)))
     if not rows:
         return {}
     return _medians(np.array(rows), _growth(optics, radius))
+
+
+def _ring(image: np.ndarray, place: tuple[float, float], optics: Optics) -> float:
+    """Depth of the darkest place around a star below the sky, over its height."""
+    half = math.ceil(3.0 * optics.fwhm)
+    x, y = round(place[0]), round(place[1])
+    cut = image[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+    sky, spread = np.median(cut), 1.4826 * np.median(np.abs(cut - np.median(cut)))
+    height = float(cut.max() - sky)
+    # Noise has its lowest place too.
+    return max(float(sky - 4.0 * spread - cut.min()), 0.0) / max(height, 1e-30)
 
 
 def _growth(optics: Optics, radius: float) -> float:
@@ -111,6 +135,7 @@ def _medians(rows: np.ndarray, growth: float) -> dict[str, Any]:
         'flux_percent': round(float(np.median(flux)), 3),
         'flux_error_percent': round(1.2533 * scatter / math.sqrt(len(rows)), 3),
         'shift_px': round(float(np.median(shift)), 4),
+        'ring_percent': round(100.0 * float(np.median(rows[:, 8])), 2),
     }
 
 
@@ -169,6 +194,12 @@ def _fit(
 def _judge(report: QualityReport) -> QualityReport:
     """Say how far the result can be trusted."""
     numbers, limits = report.numbers, report.thresholds
+    report = report.check(
+        passed=abs(numbers.get('residual_correlation', 0.0))
+        <= limits['residual_correlation'],
+        verdict='weak',
+        reason='the noise of neighbours is not independent, or the stars are others',
+    )
     if not numbers['n_stars']:
         return report.check(passed=False, verdict='weak', reason='no stars to judge by')
     off = 100.0 * (numbers['fwhm_after'] / numbers['fwhm_wanted'] - 1.0)
@@ -186,6 +217,10 @@ def _judge(report: QualityReport) -> QualityReport:
         (
             numbers['shift_px'] <= limits['shift_px'],
             f'stars moved by {numbers["shift_px"]} pixels',
+        ),
+        (
+            numbers['ring_percent'] <= limits['ring_percent'],
+            f'rings of {numbers["ring_percent"]} % around stars: they are others',
         ),
         (
             numbers.get('residual_sigma', 0.0) <= limits['residual_sigma'],

@@ -14,6 +14,8 @@ __all__ = ['find_spikes']
 
 # Height over the surroundings, in standard deviations of the noise.
 _HIGH = 6.0
+# Depth below the lowest neighbour, likewise.
+_LOW = 4.0
 # Their neighbours have less than this part of what those of a star have, by two
 # standard deviations.
 _PART, _SURE = 0.5, 2.0
@@ -35,14 +37,24 @@ def find_spikes(values: np.ndarray, sigma: np.ndarray, kernel: Kernel) -> np.nda
     Returns
     -------
     ndarray of bool
-        True for such pixels. Dark ones are not looked for: beside a star, nothing
-        tells them.
+        True for such pixels, and for those far below all their neighbours.
     """
     peak, beside = _heights(values)
     part = _PART * _neighbours_of_star(kernel)
     # The mean of four neighbours less that of sixteen more.
     noise = _SURE * np.sqrt(0.25 + 1.0 / 16.0) * sigma
-    return (peak > _HIGH * sigma) & (beside < part * peak - noise)
+    high = (peak > _HIGH * sigma) & (beside < part * peak - noise)
+    return high | _holes(values, sigma)
+
+
+def _holes(values: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Find pixels below the lowest of their neighbours."""
+    from scipy.ndimage import minimum_filter
+
+    around = np.ones((3, 3), bool)
+    around[1, 1] = False
+    lowest = minimum_filter(values, footprint=around, mode='mirror')
+    return values < lowest - _LOW * sigma
 
 
 def _heights(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
