@@ -277,7 +277,11 @@ def real(folder, denoiser, *, adapted=True):
     if adapted:
         size = min(96, min(exposures.frames.shape[1:]) // 16 * 16)
         frames = list(exposures.frames.astype('f4'))
-        networks['astroflat, adapted'] = adapt(denoiser, frames, size=size)
+        try:
+            networks['astroflat, adapted'] = adapt(denoiser, frames, size=size)
+        except ValueError as error:
+            # Noise that neighbours share can not be learned without truth.
+            print(f'{folder.name}: not adapted: {str(error).splitlines()[1]}')
     wide = [(gaussian_filter, {'sigma': s}) for s in (5.0, 8.0, 12.0)]
     filters = {**FILTERS, 'Gaussian': [*FILTERS['Gaussian'], *wide]}
 

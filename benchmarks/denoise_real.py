@@ -132,8 +132,10 @@ def compare(exposures, methods, *, most=4):
 
 
 def _ratios(table):
-    """Root mean squares in that of the noisy frames."""
+    """Root mean squares in that of the noisy frames; None if the others scatter more."""
     noisy = np.array(table['noisy frame'])
+    if not noisy.min() > 0:
+        return {name: None for name in table}
     ratios = {name: np.sqrt(np.array(v) / noisy) for name, v in table.items()}
     return {
         name: (float(r.mean()), float(r.std() / max(len(r) - 1, 1) ** 0.5))
@@ -181,6 +183,6 @@ def best_settings(table):
     best = {}
     for name, value in table.items():
         short = name.split('/')[0]
-        if short not in best or value[0] < best[short][0]:
+        if not best.get(short) or value[0] < best[short][0]:
             best[short] = value
     return best

@@ -122,19 +122,16 @@ def as_rst(tables):
     if 'real' in tables:
         columns = [(f, p) for f, parts in tables['real'].items() for p in parts]
         head = ['method', *(f'{f}, {p}' for f, p in columns)]
-        names = list(next(iter(next(iter(tables['real'].values())).values())))
-        body = [
-            [
-                m,
-                *(
-                    '{:.3f} ± {:.3f}'.format(*tables['real'][f][p][m])
-                    for f, p in columns
-                ),
-            ]
-            for m in names
-        ]
+        cells = {c: tables['real'][c[0]][c[1]] for c in columns}
+        names = dict.fromkeys(name for cell in cells.values() for name in cell)
+        body = [[m, *(_ratio(cells[c].get(m)) for c in columns)] for m in names]
         text += _list_table('Error of real frames in their noise', head, body)
     return text
+
+
+def _ratio(value):
+    """Return a number with its error as text."""
+    return '{:.3f} ± {:.3f}'.format(*value) if value else ''
 
 
 def _list_table(title, head, body):

@@ -271,7 +271,7 @@ def _faults(tile: Tile) -> list[str]:
         shared = 0.5 + shared / np.mean(across[inside] ** 2)
         if abs(shared) > 0.2:
             faults.append(
-                f'neighbours share noise ({shared:+.2f}): the frame was resampled'
+                f'neighbours share noise ({shared:+.2f}): was the frame resampled?'
             )
     if not np.allclose(tile.noise.forward(tile.back()), values + tile.level, atol=1e-3):
         faults.append('the way back is wrong')
