@@ -164,7 +164,8 @@ class Job:
         self.values = np.array([values for values, _ in found])
         self.counts = np.array([counts for _, counts in found])
         self._check_cells()
-        self.light = self.fit(self.extra)
+        # Masks of the first round need no more than the flat.
+        self.light = self.fit(None if model is None else self.extra)
 
     def fit(self, extra: Extra | None) -> Light:
         """

@@ -23,6 +23,7 @@ LIMITS = {
     'left_over_nothing_reject': 0.5,
     'object_percent_accept': 15.0,
     'object_percent_reject': 60.0,
+    'n_places_reject': 3.0,
     'sky_scatter_percent_accept': 0.8,
     'covered_percent_accept': 75.0,
     'chi_accept': 1.5,
@@ -69,6 +70,7 @@ def judge_flat(
         'masked_percent': 100 * float(np.mean([p.mean() for p in job.objects.planes])),
         'object_percent': 100 * fit.numbers['object_share'],
         'sky_scatter_percent': 100 * fit.numbers['sky_scatter'],
+        'n_places': job.places if job.scene else float(job.night.n),
         'chi': fit.numbers['chi'],
         'gradient_percent': 100 * _rms_gradient(job, shared=False),
         'shared_gradient_percent': 100 * _rms_gradient(job, shared=True),
@@ -85,6 +87,7 @@ def _check(report: QualityReport) -> QualityReport:
     """Apply the limits."""
     n, limits = report.numbers, report.thresholds
     ratio = n['sigma_percent'] / max(n['flat_percent'], 1e-9)
+    moves = n['n_places'] / limits['n_places_reject']
     text = (
         f'the flat is {n["flat_percent"]:.2f} % and known to {n["sigma_percent"]:.2f} %'
     )
@@ -105,9 +108,10 @@ def _check(report: QualityReport) -> QualityReport:
         and n['sky_scatter_percent'] < limits['sky_scatter_percent_accept']
     )
     report = report.check(
-        n['object_percent'] < limits['object_percent_reject'],
+        n['object_percent'] < limits['object_percent_reject'] * min(moves, 1.0),
         'reject',
-        f'light that moves with the sky covers {n["object_percent"]:.0f} % of it',
+        f'diffuse light covers {n["object_percent"]:.0f} % of the sky, and a pixel sees '
+        f'{n["n_places"]:.1f} places of it',
     )
     report = report.check(
         little_sky,
