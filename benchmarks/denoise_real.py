@@ -95,7 +95,7 @@ def _middle(length, size):
     return slice(start, start + size)
 
 
-def compare(exposures, methods, *, most=4):
+def compare(exposures, methods, *, most=3):
     """
     Compare denoised frames with the mean of the others.
 
@@ -132,10 +132,10 @@ def compare(exposures, methods, *, most=4):
 
 
 def _ratios(table):
-    """Root mean squares in that of the noisy frames; None if the others scatter more."""
+    """Root mean squares in those of noisy frames; None if the others scatter more."""
     noisy = np.array(table['noisy frame'])
     if not noisy.min() > 0:
-        return {name: None for name in table}
+        return dict.fromkeys(table)
     ratios = {name: np.sqrt(np.array(v) / noisy) for name, v in table.items()}
     return {
         name: (float(r.mean()), float(r.std() / max(len(r) - 1, 1) ** 0.5))
