@@ -45,10 +45,10 @@ class NightFile:
         The path relative to the folder, with ``/``.
 
     kind : str
-        'bias', 'dark', 'flat', 'light' or 'other'.
+        'bias', 'dark', 'flat', 'light', 'other' or 'damaged'.
 
     why : str
-        What told the kind.
+        What told the kind, or what is wrong.
 
     settings : dict
         Camera, filter, binning, gain, temperature, rotator, shape.
@@ -185,7 +185,10 @@ def _look(folder: Path, path: Path, header: Mapping | None) -> NightFile:
     name = path.relative_to(folder).as_posix()
     status = path.stat()
     stamp = f'{status.st_size}-{status.st_mtime_ns}'
-    if header is not None and not header.get('NAXIS'):
+    if header is None:
+        why = 'its header cannot be read'
+        return NightFile(name, 'damaged', why, stamp=stamp, cards={'was': _match(name)})
+    if not header.get('NAXIS'):
         header = _image_header(path, header)
     reason = _unfit(header)
     if reason:
@@ -193,6 +196,10 @@ def _look(folder: Path, path: Path, header: Mapping | None) -> NightFile:
     shape = (int(header['NAXIS2']), int(header['NAXIS1']))
     exposure = _number(header, _EXPOSURES)
     kind, why = kind_of(header, name, exposure)
+    lost = _lost_bytes(path, status.st_size)
+    if lost:
+        why = f'it is cut short: {lost} bytes are missing'
+        return NightFile(name, 'damaged', why, stamp=stamp, cards={'was': kind})
     return NightFile(
         name,
         kind,
@@ -210,12 +217,26 @@ def _look(folder: Path, path: Path, header: Mapping | None) -> NightFile:
 _KEPT = ('DATE-OBS', 'EGAIN', 'GAIN', 'RDNOISE', 'SATURATE', 'BITPIX', 'BZERO')
 
 
-def _image_header(path: Path, first: Mapping) -> Mapping | None:
+def _lost_bytes(path: Path, size: int) -> int:
+    """Return how many bytes a file is too short for its images."""
+    from astropy.io import fits
+
+    if path.suffix.lower() in ('.gz', '.fz', '.bz2'):
+        return 0
+    try:
+        with _quiet(), fits.open(path) as hdus:
+            hdu = hdus[0]
+            return max(0, hdus.fileinfo(0)['datLoc'] + hdu.size - size)
+    except (OSError, ValueError, TypeError):
+        return size
+
+
+def _image_header(path: Path, first: Mapping) -> Mapping:
     """Return the header of the first image of a file whose first unit has none."""
     from astropy.io import fits
 
     try:
-        with fits.open(path) as hdus:
+        with _quiet(), fits.open(path) as hdus:
             images = [h for h in hdus if len(h.shape) >= 2]
             if not images:
                 return first
@@ -224,13 +245,11 @@ def _image_header(path: Path, first: Mapping) -> Mapping | None:
             axes = len(images[0].shape)
             return {**header, 'NAXIS': axes, 'NAXIS1': nx, 'NAXIS2': ny}
     except (OSError, ValueError, TypeError):
-        return None
+        return first
 
 
-def _unfit(header: Mapping | None) -> str:
+def _unfit(header: Mapping) -> str:
     """Return why a file cannot be used, if it cannot."""
-    if header is None:
-        return 'its header cannot be read: damaged, or no FITS'
     if header.get('NAXIS') != 2:
         return f'it has {header.get("NAXIS", 0)} axes, not the two of an image'
     if str(header.get('AFMETH', '')) in ('night', 'denoise', 'restore'):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,6 @@ class GroupTask:
     lights : tuple of str
         The frames that the flat is checked with or made from.
 
-    n_fields : int
-        The number of fields that they show.
-
-    settings : dict
-        Those of the group.
-
     bias, dark : str or None
         Masters.
 
@@ -68,8 +62,6 @@ class GroupTask:
     label: str
     method: str
     lights: tuple[str, ...]
-    n_fields: int
-    settings: dict[str, Any]
     bias: str | None
     dark: str | None
     scale: float
@@ -144,10 +136,32 @@ def settle_flat(task: GroupTask) -> SettledFlat:
     found = read_json(note)
     if found is not None:
         return SettledFlat(**found)
-    settled = _decide(task)
+    try:
+        settled = _decide(task)
+    except (OSError, ValueError) as error:
+        settled = _decide_again(task, error)
     write_json(note, settled.__dict__)
     # What was read is what every later run reads.
     return SettledFlat(**read_json(note))
+
+
+def _decide_again(task: GroupTask, error: Exception) -> SettledFlat:
+    """Decide without the lights that cannot be read."""
+    from astroflat.io.images import read_ccd
+
+    bad = []
+    for path in task.lights:
+        try:
+            read_ccd(path)
+        except (OSError, ValueError):
+            bad.append(path)
+    if not bad:
+        raise error
+    left = tuple(path for path in task.lights if path not in bad)
+    settled = _decide(replace(task, lights=left))
+    names = ', '.join(Path(path).name for path in bad)
+    settled.doubts.append(f'decided without what cannot be read: {names}')
+    return settled
 
 
 def _decide(task: GroupTask) -> SettledFlat:
@@ -164,13 +178,17 @@ def _decide(task: GroupTask) -> SettledFlat:
         n = len(task.lights)
         words = [f'{n} {"light" if n == 1 else "lights"}: each by its own networks']
         return SettledFlat('single', 'accept', words, [], {}, {})
-    return _own(task, [] if task.method == 'lights' else ['no flats were found'])
+    words = [] if task.method == 'lights' else ['no flats were found']
+    try:
+        return _own(task, words)
+    except ValueError as error:
+        return _without(*words, doubt=f'not flattened: {error}')
 
 
-def _without(word: str, doubt: str | None = None) -> SettledFlat:
+def _without(*words: str, doubt: str | None = None) -> SettledFlat:
     """Return the decision to divide by nothing."""
     verdict = 'accept' if doubt is None else 'reject'
-    return SettledFlat('none', verdict, [word], [doubt] if doubt else [], {}, {})
+    return SettledFlat('none', verdict, [*words], [doubt] if doubt else [], {}, {})
 
 
 def _frames(task: GroupTask) -> Any:
@@ -270,21 +288,12 @@ def _changes(n: dict[str, Any]) -> list[str]:
 
 def _own(task: GroupTask, words: list[str]) -> SettledFlat:
     """Make a flat of the lights."""
-    from astroflat.selfcal.auto import _one_group
-    from astroflat.selfcal.grouping import FrameGroup
+    from astroflat.selfcal import self_flats
 
+    # It was decided before what belongs together.
+    steps = dict.fromkeys(('temperature_step', 'rotator_step'), np.inf)
     lights = [Path(p) for p in task.lights]
-    group = FrameGroup(task.label, task.settings, lights, task.n_fields)
-    method = 'auto'
-    offsets = _frames(task)
-    solution = _one_group(
-        group,
-        None,
-        (offsets['bias'], offsets['dark']),
-        method,
-        _threads(task.n_threads),
-        True,
-    )
+    (solution,) = self_flats(lights, **steps, **_frames(task)).values()
     report = solution.report
     words = [*words, *solution.stages['choice'][1:]]
     doubts = [] if report is None else list(report.reasons)
@@ -294,13 +303,6 @@ def _own(task: GroupTask, words: list[str]) -> SettledFlat:
         return SettledFlat('none', 'reject', words, doubts, _known(numbers), {})
     verdict = 'accept' if report is None else report.verdict
     return _keep(task, solution, words, doubts, numbers, verdict=verdict)
-
-
-def _threads(n_threads: int | None) -> int:
-    """Return the number of threads."""
-    from astroflat._arrays import n_threads as count_threads
-
-    return count_threads(n_threads)
 
 
 def _known(numbers: dict[str, Any]) -> dict[str, Any]:

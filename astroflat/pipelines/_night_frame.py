@@ -53,8 +53,8 @@ class FrameTask:
     scale : float
         What the dark is multiplied by.
 
-    dark_exposure, exposure : float or None
-        Seconds, of the dark and of the light.
+    zero : str or None
+        The bias, which tells what counts are light or dark current.
 
     noise, flat : str or None
         What was measured of the camera, and decided on the flat.
@@ -78,6 +78,7 @@ class FrameTask:
     bias: str | None = None
     dark: str | None = None
     scale: float = 1.0
+    zero: str | None = None
     noise: str | None = None
     flat: str | None = None
     history: tuple[str, ...] = ()
@@ -177,10 +178,11 @@ def _offsets(raw: CCDData, task: FrameTask, noise: Noise) -> CCDData:
     image = raw.copy()
     if image.data.dtype.kind in 'iu':
         image.data = image.data.astype(np.float32)
-    bias, dark = (_shared(_kept, path) for path in (task.bias, task.dark))
+    paths = (task.bias, task.dark, task.zero)
+    bias, dark, zero = (_shared(_kept, path) for path in paths)
     known = noise.gain is not None and image.unit == u.adu
     if image.uncertainty is None and known:
-        zero = bias if bias is not None else dark
+        zero = next((z for z in (bias, zero, dark) if z is not None), None)
         image.uncertainty = _photon_noise(image, zero, noise)
     if bias is not None:
         image = ccdproc.subtract_bias(image, bias, add_keyword=None)

@@ -72,6 +72,10 @@ class NightJob:
 
     def look(self) -> None:
         """Find out what is done already."""
+        for file in self.plan.files:
+            # Nobody knows what an unreadable file was: most files are lights.
+            if file.kind == 'damaged' and file.cards.get('was') in ('light', ''):
+                self.failures[file.name] = file.why
         last = self.store.last_report()
         known = {r['key']: r for r in last.get('frames', []) if r.get('key')}
         groups = {g['key']: g for g in last.get('groups', [])}
@@ -116,6 +120,11 @@ class NightJob:
             for name in self.plan.outputs(file, self.options).values()
         }
         write_json(self._begun, begun | mine)
+
+    @property
+    def n_done(self) -> int:
+        """The number of lights that were calibrated by this run."""
+        return sum(file.name in self.records for _, file, _ in self.todo)
 
     @property
     def _begun(self) -> Path:
@@ -182,6 +191,9 @@ class NightJob:
         first, second = {}, {}
         for offset in (o for g in groups for o in (*g.offsets.values(), g.flat_offset)):
             bias, dark = self.offset_paths(offset)
+            zero = self.zero_path(offset)
+            if zero is not None and bias is None:
+                first[zero] = MasterTask(self._paths(offset.zero), zero)
             if bias is not None:
                 first[bias] = MasterTask(self._paths(offset.bias), bias)
             if dark is not None:
@@ -209,6 +221,24 @@ class NightJob:
             freed = '' if offset.bias is None else f'-{offset.bias.key[:12]}'
             dark = self.store.path('dark', offset.dark.key + freed)
         return bias, dark
+
+    def zero_path(self, offset: Offset) -> str | None:
+        """
+        Return where the bias is that tells which counts are light.
+
+        Parameters
+        ----------
+        offset : Offset
+            What is subtracted.
+
+        Returns
+        -------
+        zero : str or None
+            The file.
+        """
+        if offset.zero is None:
+            return None
+        return self.store.path('bias', offset.zero.key)
 
     def _paths(self, frames: FrameSet | list[NightFile]) -> tuple[str, ...]:
         """Return the paths of frames."""
@@ -278,8 +308,6 @@ class NightJob:
             group.lights.label,
             self.options.flats,
             self._paths(group.sample),
-            len({f.target.lower() for f in group.lights.files}),
-            group.lights.settings,
             bias,
             dark,
             group.sample_offset.scale,
@@ -304,6 +332,7 @@ class NightJob:
             bias,
             dark,
             offset.scale,
+            self.zero_path(offset),
             self._noise_path(group),
             self.store.path('group', group.key, '.json'),
             self._history(group, offset),

@@ -266,6 +266,7 @@ def _describe(files: list[NightFile]) -> tuple[list[str], list[str]]:
         f'{n} taken for {kind}{_plural(kind, n)}: {why}'
         for (kind, why), n in sorted(guesses.items())
     ]
+    doubts += [f'{f.name} is damaged: {f.why}' for f in files if f.kind == 'damaged']
     words += [f'{f.name} left out: {f.why}' for f in files if f.kind == 'other']
     return words, doubts
 

@@ -98,6 +98,9 @@ class Offset:
     scale : float
         What the dark is multiplied by.
 
+    zero : FrameSet or None
+        The bias, where the dark holds it: for the noise only.
+
     words : tuple of str
         What was chosen, and why.
 
@@ -108,13 +111,15 @@ class Offset:
     bias: FrameSet | None = None
     dark: FrameSet | None = None
     scale: float = 1.0
+    zero: FrameSet | None = None
     words: tuple[str, ...] = field(default=(), compare=False)
     doubts: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> str:
         """A hash of all that it depends on."""
-        parts = [None if s is None else s.key for s in (self.bias, self.dark)]
+        sets = (self.bias, self.dark, self.zero)
+        parts = [None if s is None else s.key for s in sets]
         return fingerprint([*parts, self.scale])
 
 
@@ -282,7 +287,8 @@ def choose_offset(
         if dark.files[0].master:
             return _with_master(bias, dark, exposure, doubts)
         words = f'dark: {dark.name} of {exposure:g} s, which hold the bias as well'
-        return Offset(None, dark, 1.0, (words,))
+        words = (words,) if bias is not None else (words, _NO_BIAS)
+        return Offset(None, dark, 1.0, bias, words)
     if cold and bias is not None and exposure:
         scaled = _scalable(cold, exposure)
         if scaled is not None:
@@ -292,10 +298,12 @@ def choose_offset(
             ratio = exposure / length
             if ratio > 2:
                 doubts.append(f'the dark is scaled by {ratio:.2g}, and its noise too')
-            return Offset(bias, scaled, ratio, words, tuple(doubts))
+            return Offset(bias, scaled, ratio, None, words, tuple(doubts))
     why = 'no dark' if not fitting[1] else 'no dark of this exposure and temperature'
     if bias is not None:
-        return Offset(bias, None, 1.0, (f'bias: {bias.name}; {why}',), tuple(doubts))
+        return Offset(
+            bias, None, 1.0, None, (f'bias: {bias.name}; {why}',), tuple(doubts)
+        )
     text = f'no bias and {why}: the zero point is unknown, and any flat less sure'
     return Offset(words=('neither bias nor dark',), doubts=(text,))
 
@@ -306,11 +314,13 @@ def _with_master(
     """Use a combined dark, of which nobody knows whether it holds the bias."""
     words = (f'dark: {dark.name} of {exposure:g} s',)
     if bias is not None:
-        return Offset(bias, dark, 1.0, (f'bias: {bias.name}', *words), tuple(doubts))
+        words = (f'bias: {bias.name}', *words)
+        return Offset(bias, dark, 1.0, None, words, tuple(doubts))
     text = 'whether the master dark holds the bias is not known; it is taken to'
-    return Offset(None, dark, 1.0, words, (*doubts, text))
+    return Offset(None, dark, 1.0, None, words, (*doubts, text))
 
 
+_NO_BIAS = 'no bias: the noise of the dark current is not in the uncertainties'
 _TEMPERATURE = ('temperature',)
 
 

@@ -252,7 +252,7 @@ def run_night(
         return _planned(job)
     if not job.todo and job.store.report.is_file() and not _missing_pages(target):
         job.store.finish()
-        return _finished(job, 0)
+        return _finished(job)
     pool = {'n': n, 'processes': processes, 'client': client, 'scheduler': scheduler}
     return _work(job, pool, overwrite=overwrite, keep_masters=keep_masters)
 
@@ -298,7 +298,7 @@ def _work(
         job.check_outputs(overwrite=overwrite)
         with make_workers(**pool) as workers:
             job.run(workers)
-        result = _finished(job, len(job.todo) - len(job.failures))
+        result = _finished(job)
         write_pages(job, result)
         if keep_masters:
             job.keep_masters()
@@ -318,24 +318,23 @@ def _planned(job: Any) -> NightReport:
     )
 
 
-def _finished(job: Any, n_done: int) -> NightReport:
+def _finished(job: Any) -> NightReport:
     """Return what was done."""
     from astroflat.pipelines._night_words import judge, report_lines
 
     verdict, reasons = judge(job)
-    frames = [
-        job.records.get(f.name)
-        or {'name': f.name, 'status': 'failed', 'why': job.failures.get(f.name, '')}
-        for g in job.plan.groups
-        for f in g.lights.files
+    failed = [
+        {'name': name, 'status': 'failed', 'why': why}
+        for name, why in job.failures.items()
     ]
+    frames = [*job.records.values(), *failed]
     result = NightReport(
         job.store.folder,
         verdict,
         reasons,
         frames=sorted(frames, key=lambda f: f['name']),
-        n_done=n_done,
-        n_kept=len(job.records) - n_done,
+        n_done=job.n_done,
+        n_kept=len(job.records) - job.n_done,
         n_failed=len(job.failures),
     )
     result.lines.extend(report_lines(job, result))
