@@ -52,6 +52,7 @@ def draw_curves(folder: Path | str, path: Path | str) -> Path:
     right.set_title('dotted: nothing done', fontsize='small')
     right.set_yscale('log')
     for axes in (left, right):
+        axes.locator_params(axis='x', nbins=5)
         if axes.lines:
             axes.legend(fontsize='x-small', ncols=2)
     return _write(figure, path)
