@@ -120,6 +120,10 @@ def _add_noise(parser: argparse.ArgumentParser) -> None:
     noise = parser.add_argument_group('noise, by default from the header or the image')
     noise.add_argument('--gain', type=float, metavar='G', help='electrons per ADU')
     noise.add_argument('--readnoise', type=float, metavar='R', help='electrons')
+    noise.add_argument('--offset', type=float, metavar='B', help='ADU without light')
+    parser.add_argument(
+        '--saturation', type=float, metavar='S', help='leave pixels from here on alone'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -223,7 +227,7 @@ def _image(path: str) -> np.ndarray:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the restorer is told."""
     options: dict[str, Any] = {'strength': args.strength, 'denoise': args.denoise}
-    for name in ('gain', 'readnoise'):
+    for name in ('gain', 'readnoise', 'offset', 'saturation'):
         options[name] = getattr(args, name)
     if args.protect != 'none':
         named = args.protect in _PROTECT
