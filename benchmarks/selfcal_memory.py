@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from functools import partial
 
 import numpy as np
 
@@ -36,20 +37,19 @@ def lazy_frames(n, size, seed=0):
     """
     import dask.array as da
 
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
-    flat = 1 - 0.4 * (x**2 + y**2)
-
-    def make(block_info=None):
-        k = block_info[None]['chunk-location'][0]
-        rng = np.random.default_rng((seed, k))
-        level = 1000 * (1 + 0.5 * k / n)
-        noise = rng.standard_normal((size, size), np.float32)
-        return (level * flat + np.sqrt(level) * noise)[None].astype(np.float32)
-
     chunks = ((1,) * n, (size,), (size,))
-    return da.map_blocks(
-        make, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)
-    )
+    make = partial(_frame, n=n, size=size, seed=seed)
+    empty = np.empty((0, 0, 0), np.float32)
+    return da.map_blocks(make, chunks=chunks, dtype=np.float32, meta=empty)
+
+
+def _frame(n, size, seed, block_info=None):
+    """Make one frame."""
+    k = block_info[None]['chunk-location'][0]
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
+    noise = np.random.default_rng((seed, k)).standard_normal((size, size), np.float32)
+    level = np.float32(1000 * (1 + 0.5 * k / n))
+    return (level * (1 - 0.4 * (x**2 + y**2)) + np.sqrt(level) * noise)[None]
 
 
 def peak_of(function, n, size, mem_limit):
