@@ -109,6 +109,8 @@ def _numbers(data: np.ndarray) -> dict[str, float]:
         result['full'] = float((rows[good] == rows[good].max()).mean())
         steps = np.abs(np.diff(rows, axis=1))
         steps = steps[np.isfinite(steps)]
-        # The difference of two normal numbers, half of which are below 0.954.
-        result['noise'] = float(np.median(steps) / 0.9539) if steps.size else np.nan
+        if steps.size:
+            # Mean size of differences of normal numbers, without those of stars.
+            limit = 5.0 * np.median(steps) or np.inf
+            result['noise'] = float(np.mean(steps[steps <= limit])) / 1.1284
     return result
