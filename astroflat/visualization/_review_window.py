@@ -86,16 +86,17 @@ class ReviewWindow:
     def refresh(self) -> None:
         """Draw the present state."""
         review = self.review
-        data = {'before': review.before, 'after': review.after, 'flat': review.flat}
+        # Of a large image each of them takes a while: only what is shown.
+        data = getattr(review, self.shown)
         limits = self.view.limits
         if self.shown == 'flat':
-            self.view.limits = flat_limits(data['flat'])
+            self.view.limits = flat_limits(data)
         layers = []
         if self.show_mask and review.editable:
             # While a stroke is drawn its margin would be computed too often.
             margin = [] if self._drag else [(review.touched, 0.22)]
             layers = [*margin, (review.mask, 0.5)]
-        self.view.show(data[self.shown], layers)
+        self.view.show(data, layers)
         self.view.limits = limits
         self._write()
         self.figure.canvas.draw_idle()
