@@ -31,8 +31,6 @@ _JOIN = 24
 # Frequencies that the wanted image does not have are not asked for when it is
 # blurred again.
 _REBLUR = 1e-4
-# The filter for light without noise.
-_BOLD = 3
 
 
 @dataclass(frozen=True)
@@ -289,27 +287,6 @@ class TileFilter:
         _, blur = self._filters(joined.shape)
         blurred = fft.irfft2(fft.rfft2(joined) * blur, s=joined.shape)
         return blurred[: window.shape[0], : window.shape[1]].astype(np.float32)
-
-    def sharpen(self, window: np.ndarray) -> np.ndarray:
-        """
-        Give a window the wanted resolution, without regard to noise.
-
-        Parameters
-        ----------
-        window : ndarray
-            ``(ny, nx)``.
-
-        Returns
-        -------
-        ndarray of float32
-            As the window.
-        """
-        from scipy import fft
-
-        joined = _join_ends(np.asarray(window, np.float32))
-        filters, _ = self._filters(joined.shape)
-        made = fft.irfft2(fft.rfft2(joined) * filters[_BOLD], s=joined.shape)
-        return made[: window.shape[0], : window.shape[1]].astype(np.float32)
 
     def _filters(self, shape: tuple[int, int]) -> tuple[list[np.ndarray], np.ndarray]:
         """Make the filters for a shape once."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from astroflat.neural._local_level import fill_bad, level_grid, level_rows
 from astroflat.neural._restore_flux import conserve
-from astroflat.neural._restore_residual import significant
 from astroflat.neural._restore_spikes import find_spikes
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ _LEAST = 1e-7
 _OUT = 4
 # The plane whose sums of light have no bias at any scale.
 _UNBIASED = 5
-# How often what is left beside noise is put back.
-_ROUNDS = 1
 
 
 @dataclass
@@ -275,8 +272,8 @@ class _Tiles:
         found = self._views(inputs, filters.dials)
         out[0], out[1] = found[0] * sigma, found[2] * sigma
         out[2] = planes[_UNBIASED] - level
-        offset, noise = planes[0] - level, shot * sigma
-        out[3] = self._improve(out[0], offset, level, noise, filters)
+        # The level is blurred with it, or it would be blurred once too little.
+        out[3] = filters.blur_again(out[0] + level) - level
         return out
 
     def _views(self, inputs: np.ndarray, dials: np.ndarray) -> np.ndarray:
@@ -287,22 +284,6 @@ class _Tiles:
             feeds = {'planes': _turn(inputs, turn), 'dials': dials}
             total = total + _turn(self.session.run(feeds)[name], turn, back=True)[0]
         return total / np.float32(self.views)
-
-    @staticmethod
-    def _improve(
-        restored: np.ndarray,
-        offset: np.ndarray,
-        level: np.ndarray,
-        noise: np.ndarray,
-        filters: TileFilter,
-    ) -> np.ndarray:
-        """Put back what is left beside noise, in place; return it blurred again."""
-        # The level is blurred with it, or it would be blurred once too little.
-        for _ in range(_ROUNDS):
-            again = filters.blur_again(restored + level) - level
-            left = noise * significant((offset - again) / noise)
-            restored += filters.sharpen(left)
-        return filters.blur_again(restored + level) - level
 
 
 def _turn(images: np.ndarray, turn: int, *, back: bool = False) -> np.ndarray:
