@@ -84,10 +84,13 @@ def estimate_error(fit: SkyFit, rng: np.random.Generator) -> FlatError:
     _fill_with_noise(fit, rng)
     expected, more = _difference(fit, halves, _LOOSE)
     operator = fit.operator()
-    solved, probe = fit.solve(operator, fit.residual, _LOOSE, max_iterations=_MOST)
-    fit.subtract(operator, solved, probe)
+    sky = np.zeros(operator.sky_shape, dtype=np.float32)
+    solved, probe = fit.solve(
+        operator, fit.residual, _LOOSE, max_iterations=_MOST, into=sky
+    )
+    fit.subtract(operator, sky, solved.levels, probe)
     total = solved.iterations + count + more
-    del solved
+    del sky
     take_plane(probe, fit.seen)
     told = local_mean(_sum_of_squares(fit), fit.seen, around)
     share = operator.total
@@ -137,14 +140,15 @@ def _difference(
             operator, fit.residual[half], tolerance, half, max_iterations=_MOST
         )
         good &= operator.total > 0
-        flats.append(flat)
+        # Small numbers, kept in little memory while the other half is at work.
+        flats.append(flat if flats else flat.astype(np.float16))
         count += solved.iterations
-        del operator, solved
+        del operator, solved, flat
     if not flats or not good.any():
         return None, count
-    apart = flats.pop(0)
+    apart = flats.pop()
     apart -= flats.pop()
-    apart *= np.float32(0.5)
+    apart *= np.float32(-0.5)
     apart[~good] = 0
     take_plane(apart, good)
     smooth = enlarge(local_mean(apart, good, [_BLOCK / 2] * 2), apart.shape)

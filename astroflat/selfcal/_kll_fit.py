@@ -85,7 +85,6 @@ class SkyFit:
         self.change = np.inf
         self.misfit = np.inf
         self.moved = np.inf
-        self._last: tuple[Solved, np.ndarray] | None = None
         self.settled = False
         self.there = np.zeros(shape, dtype=np.uint16)
         self.seen = np.ones(shape, dtype=bool)
@@ -117,12 +116,6 @@ class SkyFit:
                 break
         return self
 
-    def settle(self) -> None:
-        """Leave in the residuals what the last step leaves, not before it."""
-        if self._last is not None:
-            self.subtract(self.operator(), *self._last)
-            self._last = None
-
     def step(self, tolerance: float) -> Solved:
         """
         Solve once, with new weights if there is something to compare with.
@@ -135,32 +128,27 @@ class SkyFit:
         Returns
         -------
         solved : Solved
-            What was added to sky and levels.
+            What was added to the levels.
         """
-        self._last = None
         if self.noise is not None:
             reweigh(self)
         operator = self.operator()
-        cover = operator.coverage()
-        freedom = degrees_of_freedom(operator, cover)
+        freedom = degrees_of_freedom(operator)
         solved, change = self.solve(
             operator,
             self.residual,
             tolerance,
-            cover=cover,
             slope=self.options.free_levels,
+            into=self.sky,
         )
-        del cover
         self.flat += change
-        self.sky += solved.sky
         self.levels += solved.levels
-        self._last = solved, change
         self.iterations += solved.iterations
         self.converged = solved.converged
         self.change = solved.change
         self.seen = operator.total > 0
         self.moved = float(np.std(change[self.seen], dtype=np.float64))
-        self.noise, self.misfit = measure_noise(self, operator, freedom, self._last)
+        self.noise, self.misfit = measure_noise(self, operator, freedom)
         return solved
 
     def operator(self, chosen: np.ndarray | slice = slice(None)) -> SkyOperator:
@@ -196,8 +184,8 @@ class SkyFit:
         chosen: slice = slice(None),
         *,
         max_iterations: int | None = None,
-        cover: np.ndarray | None = None,
         slope: bool = False,
+        into: np.ndarray | None = None,
     ) -> tuple[Solved, np.ndarray]:
         """
         Fit sky, levels and flat to data.
@@ -219,22 +207,21 @@ class SkyFit:
         max_iterations : int, optional
             In place of that of the options.
 
-        cover : `~numpy.ndarray`, optional
-            What `SkyOperator.coverage` returns; used up.
-
         slope : bool, optional
             Whether the slope that levels tell is wanted as well.
+
+        into : `~numpy.ndarray`, optional
+            Where the sky is added to.
 
         Returns
         -------
         solved : Solved
-            Sky and levels.
+            The levels.
 
         flat : `~numpy.ndarray`
             The logarithm of the flat that goes with them.
         """
-        inverse = Preconditioner(operator, self.offsets[chosen], cover)
-        del cover
+        inverse = Preconditioner(operator, self.offsets[chosen])
 
         def given(k: int, a: int, b: int) -> np.ndarray:
             return data[k, a:b].astype(np.float32)
@@ -247,30 +234,26 @@ class SkyFit:
         solved = solve(
             operator,
             inverse,
-            (operator.gather(given, mean), left),
+            (operator.gather(given, mean), left, mean),
             tolerance=tolerance,
             max_iterations=max_iterations or self.options.max_iterations,
             free_levels=self.options.free_levels,
             offsets=self.offsets[chosen] if slope else None,
+            into=into,
         )
-        del inverse
-        fitted, _ = operator.mean(
-            lambda k, a, b: operator.look(k, solved.sky, a, b), solved.levels
-        )
-        mean -= fitted
         return solved, mean
 
     def subtract(
-        self, operator: SkyOperator, solved: Solved, change: np.ndarray
+        self, operator: SkyOperator, sky: np.ndarray, levels: np.ndarray, flat: Any
     ) -> None:
-        """Leave in the residuals what the solution leaves."""
+        """Leave in the residuals what a solution leaves."""
 
         def work(first: int, last: int) -> None:
             for k in range(len(self.frames)):
                 left = self.residual[k, first:last].astype(np.float32)
-                left -= operator.look(k, solved.sky, first, last)
-                left -= change[first:last]
-                left -= np.float32(solved.levels[k])
+                left -= operator.look(k, sky, first, last)
+                left -= flat[first:last]
+                left -= np.float32(levels[k])
                 self.residual[k, first:last] = left
 
         operator.bands(self.flat.shape[0], work, 4)

@@ -25,6 +25,8 @@ _LONG = 1e-2
 _EVEN = 2.0
 # Cells per side that this is done on.
 _CELLS = 64
+# Rows that are worked on at a time.
+_ROWS = 64
 
 
 def symbol(offsets: np.ndarray, ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
@@ -69,30 +71,25 @@ class Preconditioner:
 
     offsets : `~numpy.ndarray`
         ``(n, 2)``.
-
-    cover : `~numpy.ndarray`, optional
-        What `SkyOperator.coverage` returns; changed in place.
     """
 
     def __init__(
         self,
         operator: SkyOperator,
         offsets: np.ndarray,
-        cover: np.ndarray | None = None,
     ) -> None:
         layout = operator.layout
-        cover = operator.coverage() if cover is None else cover
+        cover = operator.coverage()
         blocks = (len(layout.origins), *layout.block)
         self._roots = [_root(block) for block in cover.reshape(blocks)]
         thin = np.float32(_THIN * max(float(cover.max()), 1.0))
-        self._alone = _reciprocal(cover, thin)
+        self._least = np.float32(1 / max(float(cover.max()), 1.0))
+        # float16 in half of the memory: any positive numbers would do.
+        self._alone = _reciprocal(cover, thin, self._least)
         self._levels = np.array([max(w, 1.0) for w in operator.sums])
         self._threads = operator.threads
         self._blocks = blocks
-        self._dyad, left = _dyad(operator, offsets)
-        for dyad in self._dyad:
-            # One group: the product of both dyads in one image.
-            dyad /= left if len(self._dyad) == 1 else np.sqrt(left)
+        self._dyad = _dyads(operator, offsets)
 
     def __call__(
         self, sky: np.ndarray, levels: np.ndarray
@@ -121,7 +118,7 @@ class Preconditioner:
         for block, root in zip(blocks, self._roots, strict=True):
             block *= root
         for row, alone, given in zip(out, self._alone, sky, strict=True):
-            row += alone * given
+            row += (alone * self._least) * given
         return out, levels / self._levels
 
     def _waves(self, blocks: np.ndarray) -> None:
@@ -141,35 +138,36 @@ class Preconditioner:
             block[:] = idctn(dyad * common, **options)
 
 
-def _dyad(
-    operator: SkyOperator, offsets: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
+def _dyads(operator: SkyOperator, offsets: np.ndarray) -> list[np.ndarray]:
     """
-    Return what groups add to the flat, and what all leave of one.
+    Return the factors of the term in waves, one for each group.
 
     Of a single group its square is returned.
     """
     layout = operator.layout
     ky, kx = (np.pi * np.arange(m) / m for m in layout.block)
     dyads = [np.zeros(layout.block, np.float32) for _ in layout.origins]
-    left = np.ones(layout.block, np.float32)
-    for g, dyad in enumerate(dyads):
-        frames = np.flatnonzero(layout.groups == g)
-        if len(frames) == 0:
-            continue
-        share = len(frames) / len(offsets) / (1 + operator.ridge)
-        told = _told(offsets[frames], ky, kx)
-        # 1 - share (1 - told), in digits that a small one keeps.
-        left += np.float32(share) * told
-        left -= np.float32(share)
-        np.subtract(1, told, out=dyad)
-        np.maximum(dyad, 0, out=dyad)
-        dyad *= np.float32(share)
-        if len(dyads) > 1:
-            np.sqrt(dyad, out=dyad)
-    # The mean of the sky is that of the flat.
-    left[0, 0] = 1
-    return dyads, np.maximum(left, _FLOOR, out=left)
+    members = [np.flatnonzero(layout.groups == g) for g in range(len(dyads))]
+    for first in range(0, len(ky), _ROWS):
+        rows = slice(first, first + _ROWS)
+        left = np.ones((len(ky[rows]), len(kx)))
+        for dyad, frames in zip(dyads, members, strict=True):
+            if len(frames) == 0:
+                continue
+            share = len(frames) / len(offsets) / (1 + operator.ridge)
+            told = _told(offsets[frames], ky[rows], kx)
+            # 1 - share (1 - told), in digits that a small one keeps.
+            left += share * told - share
+            dyad[rows] = share * np.maximum(1 - told, 0)
+        if first == 0:
+            # The mean of the sky is that of the flat.
+            left[0, 0] = 1
+        np.maximum(left, _FLOOR, out=left)
+        for dyad in dyads:
+            dyad[rows] /= left
+            if len(dyads) > 1:
+                dyad[rows] = np.sqrt(dyad[rows])
+    return dyads
 
 
 def _told(offsets: np.ndarray, ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
@@ -205,11 +203,9 @@ def _spread_out(cells: np.ndarray) -> np.ndarray:
     return gaussian_filter(cells, 2.0) + 1e-3 * cells.mean()
 
 
-def _reciprocal(cover: np.ndarray, thin: np.float32) -> np.ndarray:
-    """Return one over the weights, 0 where there is none, in place."""
-    for row in cover:
-        none = row <= 0
-        np.maximum(row, thin, out=row)
-        np.divide(1, row, out=row)
-        row[none] = 0
-    return cover
+def _reciprocal(cover: np.ndarray, thin: np.float32, least: np.float32) -> np.ndarray:
+    """Return one over the weights in units of its least, 0 where there is none."""
+    out = np.empty(cover.shape, dtype=np.float16)
+    for row, given in zip(out, cover, strict=True):
+        row[:] = np.where(given > 0, 1 / (least * np.maximum(given, thin)), 0)
+    return out

@@ -23,7 +23,7 @@ from astroflat.selfcal._kll_islands import islands, lonely
 from astroflat.selfcal._kll_merge import merge, merge_labels
 from astroflat.selfcal._kll_plane import Plane, fix_plane
 from astroflat.selfcal._kll_smooth import smooth_flat
-from astroflat.selfcal._kll_weigh import count_samples, doubtful
+from astroflat.selfcal._kll_weigh import count_samples, doubtful, settle
 
 if TYPE_CHECKING:
     from astroflat.combine._request import Request
@@ -208,12 +208,13 @@ def _solve(
 
 def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneResult:
     """Settle what the fit leaves open, and find the uncertainty."""
-    fit.settle()
+    settle(fit)
     plane = Plane(np.zeros(2), np.zeros((2, 2)), 0.0)
     if settings.levels == 'free':
         plane = fix_plane(fit)
     coverage = count_samples(fit)
     bad = (coverage == 0) | doubtful(fit)
+    fit.there = np.zeros(0, dtype=np.uint16)
     fit.seen &= ~bad
     bend = Bend() if geometry.degenerate else fix_bend(fit)
     sky = _sky(fit)
@@ -237,13 +238,15 @@ def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneR
     flat[bad] = 1
     sigma = np.sqrt(variance, out=variance)
     sigma *= flat
-    return PlaneResult(flat, sigma, bad, coverage, sky, fit, error, plane, bend, lost)
+    return PlaneResult(
+        flat, sigma, bad, coverage.astype(np.int32), sky, fit, error, plane, bend, lost
+    )
 
 
 def _sky(fit: SkyFit) -> np.ndarray:
-    """Return the sky, NaN where no frame looks."""
+    """Return the sky, NaN where no frame looks; that of the fit is used up."""
     unseen = fit.operator().coverage() <= 0
-    sky = fit.sky.copy()
+    sky = fit.sky
     np.exp(np.clip(sky, -60, 60, out=sky), out=sky)
     sky[unseen] = np.nan
     sky = sky.reshape(len(fit.layout.origins), *fit.layout.block)

@@ -27,9 +27,6 @@ class Solved:
 
     Attributes
     ----------
-    sky : `~numpy.ndarray`
-        float32.
-
     levels : `~numpy.ndarray`
         ``(n,)``.
 
@@ -43,7 +40,6 @@ class Solved:
         Whether that is within the tolerance.
     """
 
-    sky: np.ndarray
     levels: np.ndarray
     iterations: int
     change: float
@@ -53,12 +49,13 @@ class Solved:
 def solve(
     operator: SkyOperator,
     inverse: Preconditioner,
-    right: tuple[np.ndarray, np.ndarray],
+    right: tuple[np.ndarray, np.ndarray, np.ndarray],
     *,
     tolerance: float,
     max_iterations: int,
     free_levels: bool = True,
     offsets: np.ndarray | None = None,
+    into: np.ndarray | None = None,
 ) -> Solved:
     """
     Solve the normal equations by preconditioned conjugate gradients.
@@ -72,7 +69,8 @@ def solve(
         Its approximate inverse.
 
     right : tuple of `~numpy.ndarray`
-        The right hand side: sky, which is used up, and levels.
+        The right hand side: sky, which is used up, and levels; and the flat
+        that goes with no sky, which becomes the one that goes with the sky.
 
     tolerance : float
         The rms error to reach.
@@ -87,13 +85,16 @@ def solve(
         ``(n, 2)``: count the slope that levels in step with them will give
         the flat.
 
+    into : `~numpy.ndarray`, optional
+        Where the sky is added to. By default only the flat is kept.
+
     Returns
     -------
     solved : Solved
-        Sky and levels.
+        Levels, and how good they are.
     """
-    r, r_levels = right[0], right[1] * free_levels
-    x, x_levels = np.zeros_like(r), np.zeros_like(r_levels)
+    r, r_levels, flat = right[0], right[1] * free_levels, right[2]
+    x_levels = np.zeros_like(r_levels)
     p, p_levels = np.zeros_like(r), np.zeros_like(r_levels)
     rho, steps = 1.0, []
     good = max(1, np.count_nonzero(operator.total))
@@ -113,8 +114,10 @@ def solve(
         if not power > 0:
             break
         alpha = rho / power
-        _add(x, alpha, p)
+        if into is not None:
+            _add(into, alpha, p)
         _add(r, -alpha, q)
+        _add(flat, -alpha, mean)
         x_levels = x_levels + alpha * p_levels
         r_levels = r_levels - alpha * q_levels
         step = _rms_off_plane(mean, good)
@@ -124,7 +127,7 @@ def solve(
         del q, mean
         if _left(steps) <= tolerance:
             break
-    return Solved(x, x_levels, len(steps), _left(steps), _left(steps) <= tolerance)
+    return Solved(x_levels, len(steps), _left(steps), _left(steps) <= tolerance)
 
 
 def _left(steps: list[float]) -> float:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from astroflat.selfcal._kll_fit import SkyFit
     from astroflat.selfcal._kll_operator import SkyOperator
-    from astroflat.selfcal._kll_solve import Solved
 
 __all__ = [
     'count_samples',
@@ -23,6 +22,7 @@ __all__ = [
     'doubtful',
     'measure_noise',
     'reweigh',
+    'settle',
     'start',
 ]
 
@@ -96,11 +96,7 @@ def reweigh(fit: SkyFit) -> None:
         fit.there[first:last] = np.sum(~bad, axis=0)
         lights, lefts = np.empty_like(values), np.empty_like(values)
         for k, frame in enumerate(values):
-            eta = operator.look(k, fit.sky, first, last) + fit.flat[first:last]
-            lights[k] = eta + np.float32(fit.levels[k])
-            left = frame * np.exp(-lights[k]) - 1
-            left[bad[k] | ~np.isfinite(left)] = 0
-            lefts[k] = np.clip(left, -_HUGE, _HUGE)
+            lefts[k], lights[k] = _compare(fit, operator, k, first, last, frame, bad[k])
         # An outlier has moved the flat; beside the median of the frames it
         # still stands out, and the others do not.
         middle = np.zeros(lefts.shape[1:], dtype=np.float32)
@@ -117,11 +113,45 @@ def reweigh(fit: SkyFit) -> None:
     fit.settled = True
 
 
-def measure_noise(
+def settle(fit: SkyFit) -> None:
+    """
+    Compare the frames with the model once more.
+
+    Parameters
+    ----------
+    fit : SkyFit
+        Residuals are set, weights stay.
+    """
+    operator = fit.operator()
+
+    def work(first: int, last: int, values: np.ndarray, bad: np.ndarray) -> None:
+        for k, frame in enumerate(values):
+            left, _ = _compare(fit, operator, k, first, last, frame, bad[k])
+            fit.residual[k, first:last] = left
+
+    _each_band(fit, work)
+
+
+def _compare(
     fit: SkyFit,
     operator: SkyOperator,
-    freedom: float,
-    added: tuple[Solved, np.ndarray],
+    k: int,
+    first: int,
+    last: int,
+    frame: np.ndarray,
+    bad: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the model leaves of rows of a frame, and its own logarithm."""
+    light = operator.look(k, fit.sky, first, last) + fit.flat[first:last]
+    light += np.float32(fit.levels[k])
+    left = frame * np.exp(-light)
+    left -= 1
+    left[bad | ~np.isfinite(left)] = 0
+    return np.clip(left, -_HUGE, _HUGE, out=left), light
+
+
+def measure_noise(
+    fit: SkyFit, operator: SkyOperator, freedom: float
 ) -> tuple[NoiseModel, float]:
     """
     Measure the scatter of what is left on some rows.
@@ -137,10 +167,6 @@ def measure_noise(
     freedom : float
         The degrees of freedom per sample.
 
-    added : tuple
-        What was added to sky and levels, and to the flat, since residuals were
-        taken.
-
     Returns
     -------
     noise : NoiseModel
@@ -149,16 +175,13 @@ def measure_noise(
     misfit : float
         1 for noise, which neighbouring pixels do not share; more else.
     """
-    solved, change = added
     left, light, steps = [], [], []
     for first, last in _sample_rows(fit):
-        for k in range(len(fit.frames)):
+        values, bad = fit.frames.rows(first, last)
+        for k, frame in enumerate(values):
             used = fit.weights[k, first:last] > 0
-            eta = operator.look(k, fit.sky, first, last) + fit.flat[first:last]
-            light.append((eta + np.float32(fit.levels[k]))[used])
-            row = fit.residual[k, first:last].astype(np.float32)
-            row -= operator.look(k, solved.sky, first, last) + change[first:last]
-            row -= np.float32(solved.levels[k])
+            row, eta = _compare(fit, operator, k, first, last, frame, bad[k])
+            light.append(eta[used])
             left.append(row[used])
             steps.append(np.diff(row, axis=1)[used[:, 1:] & used[:, :-1]])
     left, light, steps = (np.concatenate(v) for v in (left, light, steps))
@@ -170,7 +193,7 @@ def measure_noise(
     return noise, float(np.sqrt(2) * np.median(np.abs(left)) / step)
 
 
-def degrees_of_freedom(operator: SkyOperator, cover: np.ndarray) -> float:
+def degrees_of_freedom(operator: SkyOperator) -> float:
     """
     Return the degrees of freedom per sample.
 
@@ -179,9 +202,6 @@ def degrees_of_freedom(operator: SkyOperator, cover: np.ndarray) -> float:
     operator : SkyOperator
         The normal equations.
 
-    cover : `~numpy.ndarray`
-        What `SkyOperator.coverage` returns.
-
     Returns
     -------
     share : float
@@ -189,7 +209,7 @@ def degrees_of_freedom(operator: SkyOperator, cover: np.ndarray) -> float:
     """
     samples = sum(np.count_nonzero(w) for w in operator.weights)
     unknown = np.count_nonzero(operator.total)
-    unknown += np.count_nonzero(cover > 100)
+    unknown += np.count_nonzero(operator.coverage() > 100)
     return max(1 - unknown / max(samples, 1), 0.05)
 
 
@@ -204,12 +224,12 @@ def count_samples(fit: SkyFit) -> np.ndarray:
 
     Returns
     -------
-    count : `~numpy.ndarray` of int32
+    count : `~numpy.ndarray` of uint16
         ``(ny, nx)``.
     """
     operator = fit.operator()
     cover = operator.coverage()
-    count = np.zeros(fit.flat.shape, dtype=np.int32)
+    count = np.zeros(fit.flat.shape, dtype=np.uint16)
 
     def work(first: int, last: int) -> None:
         for k in range(len(operator)):

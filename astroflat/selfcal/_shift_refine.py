@@ -31,6 +31,8 @@ _TIMES = 4
 # The sky is made of the same frames, whose errors it shares: in simulated nights
 # errors are this many times those that residuals tell.
 _HONEST = 2.0
+# Between pixels, stars are not known better than this.
+_LEAST_ERROR = 0.015
 # The median of chi squared of one degree of freedom.
 _MEDIAN = 0.4549
 # What is larger than this, in pixels, or than this share of the frame may be a
@@ -121,7 +123,7 @@ def refine(
             break
     return Refined(
         offsets - offsets[reference],
-        _HONEST * np.array([step.error for step in steps]),
+        np.hypot(_HONEST * np.array([step.error for step in steps]), _LEAST_ERROR),
         np.array([step.rotation for step in steps]),
         np.array([step.scale for step in steps]),
         np.array([step.quality for step in steps]),
