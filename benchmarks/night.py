@@ -37,14 +37,14 @@ def write_night(folder: Path, shape: tuple[int, int], n: int) -> None:
             fits.PrimaryHDU(data, header).writeto(folder / f'{kind}_{i:03d}.fits')
 
 
-def measure(folder: Path, **options: object) -> tuple[float, float]:
-    """Calibrate the night; return seconds per light, and seconds in all."""
+def measure(folder: Path, **options: object) -> tuple[float, float, float]:
+    """Calibrate the night; return seconds per light, of this CPU, and in all."""
     shutil.rmtree(folder / 'calibrated', ignore_errors=True)
     moments = []
 
-    def note(done: int, total: int, description: str) -> None:
+    def note(done: int, _: int, description: str) -> None:
         if description == 'lights':
-            moments.append((time.perf_counter(), done, total))
+            moments.append((time.perf_counter(), done, time.process_time()))
 
     start = time.perf_counter()
     with listen(note):
@@ -56,7 +56,8 @@ def measure(folder: Path, **options: object) -> tuple[float, float]:
     # The first quarter is where workers import and read their masters.
     first = moments[len(moments) // 4]
     last = moments[-1]
-    return (last[0] - first[0]) / (last[1] - first[1]), seconds
+    wall, n, cpu = (b - a for a, b in zip(first, last, strict=True))
+    return wall / n, cpu / n, seconds
 
 
 def cluster(stack: ExitStack, n: int) -> object:
@@ -94,11 +95,13 @@ def main() -> None:
                 n = options.pop('cluster', None)
                 if n is not None:
                     options['client'] = cluster(stack, n)
-                one, whole = measure(folder, **options)
+                one, cpu, whole = measure(folder, **options)
             print(f'{label:22s} {one:9.4f} {one / megapixels:9.4f} {whole:10.1f}')
             if label == 'in place':
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(f'  peak memory of the process {peak:.0f} MB')
+                print(
+                    f'  {cpu / megapixels:.4f} s/Mpx of CPU; peak memory {peak:.0f} MB'
+                )
         start = time.perf_counter()
         run_night(folder, flats='given')
         print(f'second run, nothing to do: {time.perf_counter() - start:.2f} s')

@@ -19,9 +19,9 @@ __all__ = ['GroupTask', 'SettledFlat', 'settle_flat']
 
 # Frames that a flat can be made of; fewer are corrected each by itself.
 _MIN_LIGHTS = 3
-# Flats of another filter or angle are only better than none: the lights make
-# their own flat if they can.
-_MIN_OWN = 5
+# Flats of another filter know the response of each pixel, and are repaired; so
+# many lights know it as well, and their own dust.
+_MIN_OWN = 20
 
 
 @dataclass(frozen=True)

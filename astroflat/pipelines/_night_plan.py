@@ -323,7 +323,7 @@ def _plan_flats(plan: GroupPlan, sets: dict[str, list[FrameSet]]) -> None:
             plan.words.append('no flats of this camera, binning and size')
         return
     plan.flats, plan.wrong = flats, wrong
-    age = '' if days is None else f', {_age(days)}'
+    age = '' if days is None else f', {_age(days)} apart from the lights'
     plan.words.append(f'flats: {flats.name}{age}')
     for name in wrong:
         one, two = flats.settings[name], plan.lights.settings[name]
