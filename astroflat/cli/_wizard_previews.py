@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ['Previews', 'preview_path']
 
 _SIZE = (12, 5.5)
+_WINDOW_SIZE = (12, 7.5)
 
 
 def preview_path(output: str | Path, stage: str) -> Path:
@@ -67,7 +68,8 @@ class Previews:
             What has been made.
         """
         figure = self._open()
-        _draw(figure, stage, wizard)
+        # A window is no larger than the screen.
+        _draw(figure, stage, wizard, 1 if self.window else 3)
         if self.window:
             import matplotlib.pyplot as plt
 
@@ -87,7 +89,10 @@ class Previews:
             import matplotlib.pyplot as plt
 
             return plt.figure(
-                'astroflat dustflat', figsize=_SIZE, layout='constrained', clear=True
+                'astroflat dustflat',
+                figsize=_WINDOW_SIZE,
+                layout='constrained',
+                clear=True,
             )
         from matplotlib.figure import Figure
 
@@ -122,7 +127,7 @@ class Previews:
             raise OSError(msg) from None
 
 
-def _draw(figure: Figure, stage: str, wizard: Any) -> None:
+def _draw(figure: Figure, stage: str, wizard: Any, n_motes: int) -> None:
     """Draw the preview of a stage."""
     from astroflat._nddata import unpack
     from astroflat.pipelines._planes import mean_plane, split_planes
@@ -136,13 +141,16 @@ def _draw(figure: Figure, stage: str, wizard: Any) -> None:
     if stage == 'detect':
         draw.draw_detect(figure, steps.image, made['detect'])
     elif stage == 'mask':
-        draw.draw_mask(figure, steps.image, made['detect'], made['mask'])
+        draw.draw_mask(
+            figure, steps.image, made['detect'], made['mask'], n_motes=n_motes
+        )
     elif stage == 'fill':
-        draw.draw_fill(figure, steps.image, plane(made['fill']), made['detect'])
+        clean = plane(made['fill'])
+        draw.draw_fill(figure, steps.image, clean, made['detect'], n_motes=n_motes)
     elif stage == 'match':
         draw.draw_match(figure, steps.image, plane(made['match']), made['mask'])
     else:
         from astroflat.visualization import Review
         from astroflat.visualization._review_sheet import fill_sheet
 
-        fill_sheet(figure, Review(made['flat']), n_motes=3)
+        fill_sheet(figure, Review(made['flat']), n_motes=n_motes)

@@ -14,7 +14,7 @@ from astroflat.visualization.figures import display_limits
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ['deepest', 'fill_sheet', 'plot_review']
+__all__ = ['deepest', 'fill_sheet', 'plot_review', 'set_size']
 
 _COLUMNS = ('before', 'mask', 'after', 'flat')
 
@@ -65,7 +65,7 @@ def fill_sheet(figure: Figure, state: Review, *, n_motes: int = 4) -> None:
     Parameters
     ----------
     figure : `~matplotlib.figure.Figure`
-        The figure; its size is set.
+        The figure; its size is set, unless it is a window.
 
     state : Review
         What to draw.
@@ -74,11 +74,27 @@ def fill_sheet(figure: Figure, state: Review, *, n_motes: int = 4) -> None:
         As in `plot_review`.
     """
     boxes = [None, *_boxes(state, n_motes)]
-    figure.set_size_inches(13, 0.6 + 3.0 * len(boxes))
+    set_size(figure, 13, 0.6 + 3.0 * len(boxes))
     figure.suptitle(_title(state), fontsize=11)
     axes = figure.subplots(len(boxes), len(_COLUMNS), squeeze=False)
     for row, box in zip(axes, boxes, strict=True):
         _draw_row(row, state, box)
+
+
+def set_size(figure: Figure, width: float, height: float) -> None:
+    """
+    Set the size of a figure; a window keeps that of the screen's choice.
+
+    Parameters
+    ----------
+    figure : `~matplotlib.figure.Figure`
+        The figure.
+
+    width, height : float
+        In inches.
+    """
+    if figure.canvas.manager is None:
+        figure.set_size_inches(width, height)
 
 
 def _title(state: Review) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat.visualization._image_view import ImageView
-from astroflat.visualization._review_sheet import deepest
+from astroflat.visualization._review_sheet import deepest, set_size
 from astroflat.visualization.figures import display_limits
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from astroflat.dust import DustDetection
 
 __all__ = ['draw_detect', 'draw_fill', 'draw_mask', 'draw_match']
-
-_N_MOTES = 3
 
 
 def draw_detect(figure: Figure, image: np.ndarray, detection: DustDetection) -> None:
@@ -52,7 +50,12 @@ def draw_detect(figure: Figure, image: np.ndarray, detection: DustDetection) -> 
 
 
 def draw_mask(
-    figure: Figure, image: np.ndarray, detection: DustDetection, weight: np.ndarray
+    figure: Figure,
+    image: np.ndarray,
+    detection: DustDetection,
+    weight: np.ndarray,
+    *,
+    n_motes: int = 3,
 ) -> None:
     """
     Draw the mask as it was grown, and the weight of the correction.
@@ -70,9 +73,12 @@ def draw_mask(
 
     weight : `~numpy.ndarray`
         From 0 to 1.
+
+    n_motes : int, optional
+        How many objects to show larger.
     """
     layers = [(weight > 0, 0.22), (detection.mask, 0.5)]
-    boxes = deepest(detection, _N_MOTES)
+    boxes = deepest(detection, n_motes)
     for row, box in zip(_rows(figure, boxes), [None, *boxes], strict=True):
         _show(row[0], image, 'mask and margin', layers, box)
         view = ImageView(row[1], weight.shape, (0, 1))
@@ -82,7 +88,12 @@ def draw_mask(
 
 
 def draw_fill(
-    figure: Figure, image: np.ndarray, clean: np.ndarray, detection: DustDetection
+    figure: Figure,
+    image: np.ndarray,
+    clean: np.ndarray,
+    detection: DustDetection,
+    *,
+    n_motes: int = 3,
 ) -> None:
     """
     Draw the median and what it would be without the dust.
@@ -97,8 +108,11 @@ def draw_fill(
 
     detection : DustDetection
         The dust.
+
+    n_motes : int, optional
+        How many objects to show larger.
     """
-    boxes = deepest(detection, _N_MOTES)
+    boxes = deepest(detection, n_motes)
     for row, box in zip(_rows(figure, boxes), [None, *boxes], strict=True):
         limits = display_limits(clean)
         _show(row[0], image, 'median', limits=limits, box=box)
@@ -138,7 +152,7 @@ def draw_match(
 
 def _rows(figure: Figure, boxes: list) -> Any:
     """Return axes for the image and for every box."""
-    figure.set_size_inches(10, 3.6 * (len(boxes) + 1))
+    set_size(figure, 10, 3.6 * (len(boxes) + 1))
     return figure.subplots(len(boxes) + 1, 2, squeeze=False)
 
 
