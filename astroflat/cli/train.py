@@ -13,6 +13,7 @@ __all__ = ['add_arguments', 'run']
 _NETWORKS = {
     'flat': 'the networks that find F and G in one frame',
     'denoise': 'the network that predicts noise',
+    'restore': 'the network that sharpens and denoises',
 }
 # What is no training, and needs no PyTorch.
 _TOOLS = {

@@ -98,3 +98,19 @@ def test_train(tmp_path, capsys, monkeypatch):
         main([*argv, '--start', 'no', '--steps', '1', '-o', str(tmp_path / 'x')]) == 1
     )
     assert 'start must be' in capsys.readouterr().err
+
+
+def test_restore_hands_its_options_on(tmp_path, monkeypatch):
+    """``train restore`` says what to train, and for how long."""
+    pytest.importorskip('torch')
+    from astroflat.training import restore
+
+    seen = []
+    monkeypatch.setattr(restore, 'train', lambda **options: seen.append(options))
+    monkeypatch.setattr(restore, 'compare', lambda **options: seen.append(options))
+    folder = str(tmp_path / 'run')
+    assert main(['train', 'restore', '-o', folder, '--seconds', '5']) == 0
+    assert main(['train', 'restore', '-o', folder, '--ablation', 'no flux']) == 0
+    assert seen[0]['seconds'] == 5
+    assert seen[0]['folder'] == tmp_path / 'run'
+    assert seen[1]['names'] == ['no flux']
