@@ -47,6 +47,7 @@ class Wizard:
         self.made: dict[str, Any] = {}
         self.edits: Any = None
         self._found: Any = None
+        self._advice: dict[str, list] = {}
 
     def run(self) -> FlatSolution | None:
         """
@@ -100,10 +101,13 @@ class Wizard:
         return self.steps.match(self.made['fill'], self.made['mask'])
 
     def _make_flat(self) -> FlatSolution:
+        from astroflat.pipelines._dust_steps import merge_advice
+
         made = self.made
-        return self.steps.package(
+        solution = self.steps.package(
             made['detect'], made['mask'], made['match'], self.strength
         )
+        return merge_advice(solution, self._advice)
 
     def _describe(self, stage: str) -> str:
         """Say what a stage has made."""
@@ -186,6 +190,7 @@ class Wizard:
             names = ', '.join(f'{key}=' for key in SETTINGS[stage])
             print(f'it would come out the same; change {names} first')
             return 'ask'
+        self._advice.setdefault(name, []).extend(adviser.stages)
         self.steps.options = replace(self.steps.options, **{name: adviser.reroll()})
         if stage == 'detect':
             self._found = self.given = None

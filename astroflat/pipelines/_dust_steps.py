@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from astroflat._report import QualityReport
     from astroflat.dust import DustDetection
 
-__all__ = ['DustSteps', 'scale_solution']
+__all__ = ['DustSteps', 'merge_advice', 'scale_solution']
 
 
 class DustSteps:
@@ -332,3 +332,30 @@ def scale_solution(solution: FlatSolution, strength: float) -> FlatSolution:
             variance=None if part.variance is None else part.variance * strength**2,
         )
     return replace(solution, flat=flat, gradient=gradient)
+
+
+def merge_advice(solution: FlatSolution, older: dict[str, list]) -> FlatSolution:
+    """
+    Keep what advisers returned before they were asked again.
+
+    Parameters
+    ----------
+    solution : FlatSolution
+        With the last answers.
+
+    older : dict of list
+        Earlier answers, by the role of the adviser.
+
+    Returns
+    -------
+    solution : FlatSolution
+        With all answers in ``stages['advice']``, each once, in their order.
+    """
+    newer = solution.stages.get('advice', {})
+    advice = {role: list(answers) for role, answers in older.items() if answers}
+    for role, answers in newer.items():
+        known = {id(answer) for answer in advice.get(role, [])}
+        advice.setdefault(role, []).extend(a for a in answers if id(a) not in known)
+    if not advice:
+        return solution
+    return replace(solution, stages={**solution.stages, 'advice': advice})

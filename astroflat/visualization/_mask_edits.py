@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -201,7 +202,8 @@ def merge_detection(
     from astroflat.dust import DustDetection
 
     if detection.labels is None or not len(detection.catalogue):
-        return DustDetection.from_mask(mask, image)
+        new = DustDetection.from_mask(mask, image)
+        return replace(detection, **vars(new))
     labels = np.where(detection.mask, detection.labels, 0)
     # What was painted next to an object is part of it: it has changed.
     changed = _near(mask ^ detection.mask)
@@ -214,11 +216,15 @@ def merge_detection(
     added['id'] = np.arange(first, first + len(added))
     numbers = np.where(new.labels > 0, new.labels + first - 1, 0)
     probability = np.where(mask & ~old, 1, np.where(mask, detection.probability, 0))
-    return DustDetection(
-        mask,
-        probability.astype(np.float32),
-        vstack([table, added], metadata_conflicts='silent') if len(added) else table,
-        np.where(old, labels, numbers).astype(np.int32),
+    # All else stays: an adviser that found the dust is not forgotten.
+    return replace(
+        detection,
+        mask=mask,
+        probability=probability.astype(np.float32),
+        catalogue=vstack([table, added], metadata_conflicts='silent')
+        if len(added)
+        else table,
+        labels=np.where(old, labels, numbers).astype(np.int32),
     )
 
 

@@ -334,9 +334,17 @@ class Review:
         detection = self._edited()
         weight = self._steps.weigh(detection)
         clean = self._steps.match(self._steps.fill(weight), weight)
-        self._base = self.solution = self._steps.package(detection, weight, clean)
+        made = self._package(detection, weight, clean)
+        self._base = self.solution = made
         self._done = self._state()
         return True
+
+    def _package(self, *stages: Any) -> FlatSolution:
+        """Return the flat, with the answers of advisers to all attempts."""
+        from astroflat.pipelines._dust_steps import merge_advice
+
+        older = self._base.stages.get('advice', {})
+        return merge_advice(self._steps.package(*stages), older)
 
     def _search(self) -> None:
         """Search the dust again; the edits stay."""
@@ -372,7 +380,7 @@ class Review:
             stages = solution.stages
             # The weight of a plane: that of the frame repeats it.
             weight = self._split(stages['weight'])[0]
-            solution = self._steps.package(
+            solution = self._package(
                 stages['detection'], weight, stages['clean'], self.strength
             )
         elif self.strength != 1:

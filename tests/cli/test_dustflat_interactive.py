@@ -13,13 +13,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import CCDData
 from matplotlib.backend_bases import KeyEvent
 
 import astroflat as af
 from astroflat import visualization
 from astroflat.cli import dustflat, main
+from astroflat.cli._wizard import Wizard
 from astroflat.io import read_image, write_image
 from astroflat.pipelines import DustFlatOptions
+from astroflat.pipelines._dust_steps import DustSteps
 
 SHAPE = (96, 128)
 # A mote that is found, at (x, y), and one that is not.
@@ -242,6 +245,39 @@ def test_window(wizard, monkeypatch, tmp_path):
     assert (flat_of(out) == 1).all()
     assert fits.getheader(out)['AFERASE'] > 60
     assert not list(tmp_path.glob('flat.*.png'))
+
+
+def test_redo_asks_an_adviser_again(image):
+    """Redoing asks for another answer, and all answers are kept."""
+
+    class Filler:
+        def __init__(self, seed=0):
+            self.seed, self.stages = seed, []
+
+        def reroll(self):
+            return Filler(self.seed + 1)
+
+        def __call__(self, data, mask):
+            if not self.stages:
+                self.stages.append(self.seed)
+            return np.where(mask, 1000.0 + self.seed, data)
+
+    class Answers:
+        window = False
+        left = iter('aarraaa')
+
+        def show(self, stage, wizard):
+            """Show nothing."""
+
+        def ask(self, _):
+            return next(self.left)
+
+    steps = DustSteps(
+        CCDData.read(image, unit='adu'), 'mono', DustFlatOptions(inpainter=Filler())
+    )
+    solution = Wizard(steps, Answers()).run()
+    assert solution.stages['advice']['inpainter'] == [0, 1, 2]
+    assert solution.stages['clean'].data[DEEP[1], DEEP[0]] == 1002
 
 
 def test_closed_terminal(image, tmp_path):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -250,18 +252,16 @@ def test_adviser_is_asked_again():
     """Redoing with nothing changed asks an adviser with the next seed."""
 
     class Filler:
-        stages = ()
-
         def __init__(self, seed=0):
-            self.seed = seed
+            self.seed, self.stages = seed, []
 
         def reroll(self):
             return Filler(self.seed + 1)
 
         def __call__(self, image, mask):
+            if not self.stages:
+                self.stages.append({'seed': self.seed})
             return np.where(mask, 1000.0 + self.seed, image)
-
-        __repr__ = object.__repr__
 
     observed = (1000 * truth()).astype('f4')
     options = DustFlatOptions(inpainter=Filler())
@@ -270,6 +270,28 @@ def test_adviser_is_asked_again():
         assert state.redo()
         value = state.solution.flat.data[DEEP[1], DEEP[0]]
         assert value == pytest.approx(800 / (1000 + seed), rel=1e-6)
+    state.radius = 3
+    state.strength = 0.5
+    state.accept()
+    answers = state.solution.stages['advice']['inpainter']
+    assert [answer['seed'] for answer in answers] == [0, 1, 2]
+
+
+def test_edits_keep_what_an_adviser_said(solution):
+    """An edited detection stays of its kind, with what it knows of its origin."""
+    from astroflat.genai import GeminiDetection
+
+    plain = solution.stages['detection']
+    found = GeminiDetection(**vars(plain), provenance={'model': 'm', 'id': 'x'})
+    for detection in (found, replace(found, labels=None)):
+        stages = {**solution.stages, 'detection': detection}
+        state = Review(replace(solution, stages=stages))
+        state.paint(20, 20, radius=3)
+        state.redo()
+        edited = state.solution.stages['detection']
+        assert edited.provenance == found.provenance
+        assert edited.mask[20, 20]
+        assert len(edited) == len(plain) + 1
 
 
 def test_solutions_of_other_estimators():
