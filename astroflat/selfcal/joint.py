@@ -23,7 +23,9 @@ Model = Literal['auto', 'multiplicative', 'additive', 'both']
 _MODELS = ('auto', 'multiplicative', 'additive', 'both')
 
 # Levels that differ by less (rms, relative) do not tell F from G.
-_LEVER = 0.03
+_LEVER = 0.05
+# That there is no F at all is believed only if they differ by more.
+_LONG_LEVER = 0.1
 # Only sharp and bright objects are masked: glow is no object.
 _STARS = 5.0
 _CHANCE = 1e-3
@@ -118,7 +120,7 @@ def solve_fields(
     Which fields there are is decided by the probability of the frames under F
     alone, G alone, and both, and by an F test of what the simpler model leaves
     unexplained; both have to prefer the larger model. Then the frames are fitted
-    with these fields only. Where the levels differ by less than 3 % (rms), no frame
+    with these fields only. Where the levels differ by less than 5 % (rms), no frame
     can tell, and only the flat is returned, with the reason in the report; a
     gradient of the sky that all frames have in common is then split from the flat
     by the priors of `sky_flat`, and the report says how large it is.
@@ -281,5 +283,7 @@ def _choose(model: str, tests: dict[str, float]) -> tuple[str, str]:
     best = min(cost, key=cost.get)
     if cost[best] > 0 and all(tests[f'{name}_p'] < _CHANCE for name in cost):
         return 'both', 'the frames support F and G; ' + text
+    if best == 'additive' and spread < 100 * _LONG_LEVER:
+        return 'both', 'a flat is likelier than none; ' + text
     words = {'multiplicative': 'F', 'additive': 'G'}[best]
     return best, f'the frames support {words} alone; {text}'
