@@ -130,7 +130,8 @@ def kll_flat(
         ``OMP_NUM_THREADS``. The result does not depend on it.
 
     client : `dask.distributed.Client`, optional
-        Handed to `measure_shifts`; the solver runs here, in bands.
+        Handed to `measure_shifts`. The solver runs here, in bands: each of
+        its iterations needs all of the sky.
 
     progress_bar : bool, optional
         Whether to show a bar.
@@ -169,8 +170,8 @@ def kll_flat(
     The model of [1]_, ``ln I_k(x) = ln F(x) + s(x - o_k) + b_k``, is fitted by
     weighted least squares. The flat is eliminated exactly, so that an iteration
     costs one pass over the frames, not over their pairs. What is left is solved
-    by conjugate gradients with the inverse for an endless detector as
-    preconditioner, until the flat changes by less than ``tolerance``; the ten
+    by conjugate gradients, preconditioned with the inverse for an endless
+    detector, until the flat changes by less than ``tolerance``; the ten
     sweeps of the usual program leave several per cent when offsets are small.
     Weights follow the noise as a function of brightness, measured from what
     the model leaves.
@@ -180,6 +181,12 @@ def kll_flat(
     that makes levels independent of the offsets, and the scatter of the levels
     beside it is in the uncertainty. Where that scatter leaves it open by more
     than the slopes of usual flats (3 % rms over the frame), these count.
+
+    Gradients of the sky that differ between frames are no part of the model.
+    What is left of them in the frames tells how far they may have bent the
+    flat; this is in the uncertainty, and where it is more than the bend of
+    usual flats (5 % rms), these count. Of a drift in step with time ten times
+    as much is feared.
 
     Three frames always leave waves undetermined whose periods fit all
     differences of their offsets.

@@ -90,6 +90,35 @@ def test_stars():
     assert rms(measure_shifts(frames, method='phase'), truth) < 0.05
 
 
+def test_gradients_of_single_frames():
+    """A sky that is brighter on one side, and on another later, moves nothing."""
+    truth = np.random.default_rng(2).uniform(-7, 7, (7, 2))
+    frames = stars(truth)
+    y, x = np.mgrid[-1:1:160j, -1:1:160j]
+    slopes = np.random.default_rng(3).normal(0, 0.08, (2, 7, 1, 1))
+    found = measure_shifts(frames + 200 * (slopes[0] * x + slopes[1] * y))
+    assert rms(found, truth) < 0.05
+
+
+def test_uncertainty_holds():
+    """Errors are about as large as they are said to be."""
+    ratios = []
+    for seed in range(2):
+        truth = np.random.default_rng(seed).uniform(-6, 6, (7, 2))
+        found = measure_shifts(stars(truth, size=128, seed=seed))
+        error = found.offsets - (truth - truth[0])
+        error -= np.median(error, axis=0)
+        ratios.append(error / found.uncertainty[:, None])
+    assert 0.5 < np.mean(np.abs(ratios) < 1) <= 1
+    assert np.abs(ratios).max() < 5
+
+
+def test_frames_that_do_not_move():
+    """Nothing moves: that is what is found, not the best of chance."""
+    found = measure_shifts(stars(np.zeros((7, 2))))
+    assert np.abs(found.offsets).max() < 0.1
+
+
 def with_wcs(offset, angle=0.0, shape=(60, 70)):
     """Return a frame with a WCS."""
     wcs = WCS(naxis=2)
