@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from astroflat.pipelines._night_masters import (
     measure_noise,
 )
 from astroflat.pipelines._night_sets import FrameSet, Offset
-from astroflat.pipelines._night_store import read_json, write_json
+from astroflat.pipelines._night_store import publish, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,12 +115,15 @@ class NightJob:
                             'settings; use overwrite=True to replace it'
                         )
                         raise FileExistsError(msg)
+
+    def begin(self) -> None:
+        """Note what is about to be written, for a run that goes on after this one."""
         mine = {
             name: key
             for _, file, key in self.todo
             for name in self.plan.outputs(file, self.options).values()
         }
-        write_json(self._begun, begun | mine)
+        write_json(self._begun, (read_json(self._begun) or {}) | mine)
 
     @property
     def n_done(self) -> int:
@@ -346,11 +350,10 @@ class NightJob:
         return tuple(w.replace('±', '+/-') for w in words)
 
     def keep_masters(self) -> None:
-        """Move the masters out of the work folder."""
-        folder = self.store.folder / 'masters'
-        folder.mkdir(exist_ok=True)
+        """Copy the masters out of the work folder."""
         for path in sorted((self.store.work / 'masters').glob('*.fits')):
-            path.replace(folder / path.name)
+            target = self.store.folder / 'masters' / path.name
+            publish(target, lambda temporary, p=path: shutil.copyfile(p, temporary))
 
     def report_groups(self) -> list[dict[str, Any]]:
         """

@@ -293,15 +293,16 @@ def _work(
     from astroflat.pipelines._night_pages import write_pages
     from astroflat.pipelines._night_workers import make_workers
 
+    job.check_outputs(overwrite=overwrite)
     job.store.folder.mkdir(parents=True, exist_ok=True)
     with job.store.locked():
-        job.check_outputs(overwrite=overwrite)
+        job.begin()
         with make_workers(**pool) as workers:
             job.run(workers)
         result = _finished(job)
-        write_pages(job, result)
         if keep_masters:
             job.keep_masters()
+        write_pages(job, result)
         job.store.finish()
     return result
 
