@@ -31,6 +31,7 @@ LIMITS = {
     'split_reject': 10.0,
     'misfit_accept': 3.0,
     'unknown_percent_accept': 10.0,
+    'bend_percent_reject': 4.0,
 }
 
 
@@ -226,6 +227,11 @@ def _judge(report: QualityReport, geometry: DitherGeometry) -> QualityReport:
     )
     checks = [
         (known < limits['error_over_flat_reject'], 'reject', text),
+        (
+            n['bend_percent'] < limits['bend_percent_reject'],
+            'reject',
+            f'gradients of the frames leave the bend open by {n["bend_percent"]:.2g} %',
+        ),
         (ratio < limits['error_over_flat_accept'], 'weak', text),
         (
             not geometry.degenerate,

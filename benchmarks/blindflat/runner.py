@@ -64,8 +64,8 @@ def run_method(case, name, function, *, timeout=None):
     dict
         ``scene``, ``method``; ``seconds`` of processor time; ``status``: 'ok',
         'refused' (the verdict of the report is 'reject') or 'failed';
-        ``error``, what was raised, or None; ``scores``, as returned by
-        `score`, or None.
+        ``error``, what was raised, or None; ``verdict`` of the report, if any;
+        ``scores``, as returned by `score`, or None.
     """
     record = {'scene': case.entry['id'], 'method': name}
     # Copies, so that a method that writes to its input harms itself alone.
@@ -93,6 +93,7 @@ def run_method(case, name, function, *, timeout=None):
         'seconds': seconds,
         'status': status,
         'error': None,
+        'verdict': answer.verdict,
         'scores': scores,
     }
 
