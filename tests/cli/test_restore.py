@@ -16,6 +16,7 @@ from astroflat._progress import progress
 from astroflat._report import QualityReport
 from astroflat.cli import main
 from astroflat.io import read_image
+from astroflat.neural.restorer import Restorer
 from astroflat.psf import PSFField, TooFewStarsError, moffat_kernel
 
 SHAPE = (180, 220)
@@ -143,6 +144,7 @@ def test_arguments_reach_the_restorer(light, tmp_path):
     fits.PrimaryHDU(weights).writeto(tmp_path / 'weights.fits')
     options = ['--psf', tmp_path / 'star.fits', '--protect', tmp_path / 'weights.fits']
     options += ['--mask', tmp_path / 'weights.fits', '--gain', 1.5, '--readnoise', 3]
+    options += ['--offset', 90, '--saturation', 5e4]
     options += ['--model', 'mine', '--device', 'cpu', '--threads', 2, '-q']
     out = tmp_path / 'a.tif'
     assert run(light, '-o', out, *options, '--no-figure', '--no-report') == 0
@@ -151,6 +153,7 @@ def test_arguments_reach_the_restorer(light, tmp_path):
     assert np.array_equal(told()['protect'], weights)
     assert np.array_equal(told()['mask'], weights > 0)
     assert (told()['gain'], told()['readnoise']) == (1.5, 3.0)
+    assert (told()['offset'], told()['saturation']) == (90.0, 5e4)
     assert sorted(p.name for p in tmp_path.glob('a.*')) == ['a.tif']
     assert run(light, '-o', out, '--protect', 'bright', '--overwrite', '-q') == 0
     assert told()['protect'] == 'bright'
@@ -237,3 +240,28 @@ def test_wrong_arguments_exit_with_two(light, tmp_path):
     with pytest.raises(SystemExit) as error:
         run(light, '-o', tmp_path / 'a.fits', '--fwhm', 3, '--psf', 'a.fits')
     assert error.value.code == 2
+
+
+def test_with_the_network(light, tmp_path, monkeypatch, capsys):
+    """The network that comes with astroflat sharpens what the command hands it."""
+    if 'restore' not in list(astroflat.list_models()['task']):
+        pytest.skip('needs the network that comes with astroflat')
+    monkeypatch.setattr(astroflat, 'Restorer', Restorer)
+    out = tmp_path / 'sharp.fits'
+    options = ['--residuals', '--no-figure', '--device', 'cpu']
+    assert run(light, '-o', out, *options) in (0, 3)
+    header = fits.getheader(out)
+    assert header['AFMETH'] == 'restore'
+    assert header['AFFWHMIN'] == pytest.approx(3.0, rel=0.05)
+    before, after = fits.getdata(light), fits.getdata(out)
+    for x, y in ((40, 40), (120, 50), (180, 130)):
+        part = np.s_[y - 12 : y + 13, x - 12 : x + 13]
+        assert after[y, x] > 1.3 * before[y, x]
+        fluxes = [(image[part] - 100).sum() for image in (before, after)]
+        assert fluxes[1] == pytest.approx(fluxes[0], rel=0.05)
+    # The noise is gone, and what was taken is noise.
+    sky = np.s_[70:110, 10:60]
+    assert after[sky].std() < 0.5 * before[sky].std()
+    residual = fits.getdata(tmp_path / 'sharp_residual.fits')
+    assert residual[sky].std() == pytest.approx(2, rel=0.2)
+    assert capsys.readouterr().out.count('progress') >= 4
