@@ -18,7 +18,15 @@ import numpy as np
 from astroflat._exceptions import ImageFormatError
 from astroflat.io._planes import SampleRule
 
-__all__ = ['HDU', 'choose_hdu', 'find_hdu', 'sample_rule', 'scan_hdus']
+__all__ = [
+    'HDU',
+    'choose_hdu',
+    'data_bytes',
+    'find_hdu',
+    'read_header',
+    'sample_rule',
+    'scan_hdus',
+]
 
 _BLOCK = 2880
 # 36 cards each; the longest headers known have some ten thousand cards.
@@ -28,7 +36,7 @@ _MAX_AXES = 999
 _WANTED = frozenset(
     {
         'SIMPLE', 'XTENSION', 'BITPIX', 'NAXIS', 'PCOUNT', 'GCOUNT', 'GROUPS',
-        'BSCALE', 'BZERO', 'BLANK', 'BUNIT', 'EXTNAME', 'EXTVER', 'UTYPE',
+        'BSCALE', 'BZERO', 'BLANK', 'BUNIT', 'EXTNAME', 'EXTVER', 'UTYPE', 'TFIELDS',
         'ZIMAGE', 'ZBITPIX', 'ZNAXIS', 'ZBLANK', 'ZCMPTYPE', 'COLORSPC', 'CTYPE3',
         'BAYERPAT', 'XBAYROFF', 'YBAYROFF',
         'DATE-OBS', 'TIME-OBS', 'MJD-OBS', 'TIMESYS', 'AFFLIP',
@@ -125,11 +133,11 @@ def scan_hdus(reader: Any) -> list[HDU]:
     hdus: list[HDU] = []
     position = 0
     while position < reader.size:
-        found = _read_header(reader, position, first=not hdus)
+        found = read_header(reader, position, first=not hdus)
         if found is None:
             break
         cards, end = found
-        size = _data_bytes(cards, reader.name)
+        size = data_bytes(cards, reader.name)
         hdus.append(HDU(len(hdus), position, end, size, cards))
         position = end + math.ceil(size / _BLOCK) * _BLOCK
     if not hdus:
@@ -243,10 +251,28 @@ def sample_rule(hdu: HDU, name: str) -> SampleRule:
     return SampleRule(stored, dtype, scale=scale, zero=zero, blank=blank)
 
 
-def _read_header(
+def read_header(
     reader: Any, position: int, *, first: bool
 ) -> tuple[dict[str, Any], int] | None:
-    """Return the wanted cards of a header and where it ends."""
+    """
+    Return the wanted cards of a header and where it ends.
+
+    Parameters
+    ----------
+    reader : object
+        As in `scan_hdus`.
+
+    position : int
+        Where the header begins.
+
+    first : bool
+        Whether it is the first of the file.
+
+    Returns
+    -------
+    found : tuple of dict and int, or None
+        `None` if there is no header.
+    """
     cards: dict[str, Any] = {}
     keyword = b'SIMPLE  =' if first else b'XTENSION='
     for k in range(_MAX_BLOCKS):
@@ -290,8 +316,23 @@ def _value(text: str) -> Any:
     return None
 
 
-def _data_bytes(cards: dict[str, Any], name: str) -> int:
-    """Return the size of the data, by the rule of the format."""
+def data_bytes(cards: dict[str, Any], name: str) -> int:
+    """
+    Return the size of the data, by the rule of the format.
+
+    Parameters
+    ----------
+    cards : dict
+        The header.
+
+    name : str
+        The name of the file.
+
+    Returns
+    -------
+    size : int
+        In bytes, without padding.
+    """
     naxis = _integer(cards.get('NAXIS', 0))
     if not 0 <= naxis <= _MAX_AXES:
         msg = f'{name!r} has NAXIS = {naxis}, which does not exist'

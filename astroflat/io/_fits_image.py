@@ -14,6 +14,7 @@ import numpy as np
 
 from astroflat._exceptions import ImageFormatError
 from astroflat.io._damage import reading
+from astroflat.io._fits_axes import check_axes
 from astroflat.io._warn import warn_user
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _read(
     from astropy import units as u
     from astropy.nddata import fits_ccddata_reader
 
+    with _opened(source) as file:
+        check_axes(file, name)
     index, primary, bunit, own = _choose(source, ext, name)
     unit = _parse_unit(bunit, name)
     with _opened(source) as file:

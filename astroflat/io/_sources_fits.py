@@ -25,7 +25,7 @@ from astroflat.io._sources import Entry
 from astroflat.io._sources_images import image_entries
 from astroflat.io.bayer import BAYER_PATTERNS
 
-__all__ = ['fits_entries']
+__all__ = ['fits_entries', 'packed']
 
 _CHUNK = 1 << 20
 # No lossless code shrinks tiles by more than this; a header that claims it is
@@ -63,7 +63,7 @@ def fits_entries(
         One per frame.
     """
     with path.open('rb') as file:
-        opener = _packed(file.read(6))
+        opener = packed(file.read(6))
     if opener is None:
         reader = resources.open(path)
     else:
@@ -191,8 +191,20 @@ class _Builder:
         return fits.Header.fromstring(block)
 
 
-def _packed(magic: bytes) -> Callable | None:
-    """Return what opens a compressed file, or None if it is not compressed."""
+def packed(magic: bytes) -> Callable | None:
+    """
+    Return what opens a compressed file, or None if it is not compressed.
+
+    Parameters
+    ----------
+    magic : bytes
+        The first bytes of the file.
+
+    Returns
+    -------
+    opener : callable or None
+        Takes a path or an open file.
+    """
     if magic.startswith(b'\x1f\x8b'):
         import gzip
 

@@ -25,6 +25,7 @@ __all__ = [
     'explain_run',
     'read_metadata',
     'run_bound',
+    'session_metadata',
 ]
 
 PROVIDERS = {'cuda': 'CUDAExecutionProvider', 'cpu': 'CPUExecutionProvider'}
@@ -240,7 +241,36 @@ def read_metadata(data: bytes, name: str) -> dict[str, str]:
         )
     except Exception as error:
         raise ModelError(_explain_load(name, error)) from error
-    return dict(session.get_modelmeta().custom_metadata_map)
+    return session_metadata(session, name)
+
+
+def session_metadata(session: Any, name: str) -> dict[str, str]:
+    """
+    Return the metadata of a session.
+
+    Parameters
+    ----------
+    session : `onnxruntime.InferenceSession`
+        The session.
+
+    name : str
+        What to call the file in messages.
+
+    Returns
+    -------
+    metadata : dict of str to str
+        What is written in the file.
+
+    Raises
+    ------
+    ModelError
+        If it is not text.
+    """
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        msg = f'{name}: damaged, its metadata is not text ({error})'
+        raise ModelError(msg) from error
 
 
 def _explain_load(name: str, error: Exception) -> str:

@@ -120,7 +120,9 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         for name in ('inputs', 'outputs'):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
         for name, kind in _TYPES.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
@@ -185,7 +187,8 @@ class ModelCard:
         """
         try:
             fields = json.loads(text) if len(text) <= _LONGEST else None
-        except ValueError:
+        except (ValueError, RecursionError):
+            # The parser calls itself for each bracket inside a bracket.
             fields = None
         if not isinstance(fields, dict) or not {'name', 'task'} <= set(fields):
             msg = 'the model card is damaged, or not one of astroflat'
@@ -195,8 +198,9 @@ class ModelCard:
             raise ModelError(msg)
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = {name: fields.pop(name) for name in set(fields) - known}
-        if unknown:
-            fields['extra'] = {**fields.get('extra', {}), **unknown}
+        extra = fields.get('extra', {})
+        if unknown and isinstance(extra, dict):
+            fields['extra'] = {**extra, **unknown}
         return cls(**fields)
 
 

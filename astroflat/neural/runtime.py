@@ -22,6 +22,7 @@ from astroflat.neural._backend import (
     create_session,
     explain_run,
     run_bound,
+    session_metadata,
 )
 from astroflat.neural._devices import cuda_state
 from astroflat.neural._feeds import check_feeds, describe_slots
@@ -240,7 +241,7 @@ class Session:
             self._content.data, self._content.name, self._request, self.n_threads
         )
         self.provider = PROVIDERS[self.device]
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        metadata = session_metadata(self._session, self._content.name)
         self.card: ModelCard | None = card_of_metadata(metadata)
         self._process = os.getpid()
 

@@ -290,3 +290,28 @@ def test_input_file_is_closed(tmp_path):
     data = read_image(path).data
     fits.writeto(path, IMAGE * 0, overwrite=True)
     assert np.array_equal(data, IMAGE)
+
+
+@pytest.mark.parametrize('packed', [bytes, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize('number', ['1000', '99999999999'])
+def test_absurd_number_of_axes(tmp_path, packed, number):
+    """More axes than FITS knows are refused before astropy counts them."""
+    path = write(tmp_path / 'a.fits', fits.PrimaryHDU(IMAGE))
+    card = f'NAXIS   = {2:20d}'.encode()
+    assert card in path.read_bytes()
+    data = path.read_bytes().replace(card, f'NAXIS   = {number:>20s}'.encode())
+    path.write_bytes(packed(data))
+    with pytest.raises(ImageFormatError, match=f'NAXIS = {number}, more than 999'):
+        read_image(path)
+
+
+def test_absurd_number_of_axes_in_an_extension(tmp_path):
+    """The same holds for the headers behind the first."""
+    mask = fits.ImageHDU(np.zeros((3, 4), np.uint8), name='MASK')
+    path = write(tmp_path / 'a.fits', fits.PrimaryHDU(IMAGE), mask)
+    data = bytearray(path.read_bytes())
+    start = data.index(b'NAXIS   =', 2880)
+    data[start : start + 30] = f'NAXIS   = {10**12:20d}'.encode()
+    path.write_bytes(bytes(data))
+    with pytest.raises(ImageFormatError, match='more than 999'):
+        read_image(path)

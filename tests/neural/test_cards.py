@@ -462,3 +462,31 @@ def test_letters_of_a_name(cached):
 def test_model_is_a_value():
     """Models of the same file are equal."""
     assert Model(Path('a'), CARD, 'x') == Model(Path('a'), CARD, 'x')
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '[' * 100_000,
+        '{"name": ' * 100_000,
+        '{"name": "a", "task": "b", "inputs": 0.5}',
+        '{"name": "a", "task": "b", "outputs": null}',
+        '{"name": "a", "task": "b", "inputs": "xy"}',
+        '{"name": "a", "task": "b", "extra": true, "new": 1}',
+        '{"name": "a", "task": "b", "extra": "text", "new": 1}',
+    ],
+    ids=['arrays', 'objects', 'number', 'null', 'text', 'extra', 'extra-text'],
+)
+def test_card_of_a_wrong_shape(text):
+    """Whatever the JSON holds where a list or an object belongs, it is refused."""
+    with pytest.raises(ModelError, match=r'the model card (is damaged|has)'):
+        ModelCard.from_json(text)
+
+
+def test_metadata_is_not_text(saved):
+    """Bytes that are no text in the metadata are damage, not a crash."""
+    path = saved()
+    data = path.read_bytes().replace(b'producer', b'produ\xff\xfer')
+    for read in (read_card, Session):
+        with pytest.raises(ModelError, match='its metadata is not text'):
+            read(data)

@@ -1,0 +1,80 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Refuse FITS headers over which astropy would count for hours."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from astroflat._exceptions import ImageFormatError
+from astroflat.io._fits_blocks import data_bytes, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ['check_axes']
+
+_BLOCK = 2880
+_MOST = 999
+_COUNTS = ('NAXIS', 'ZNAXIS', 'TFIELDS')
+
+
+class _Blocks(NamedTuple):
+    """An open file as `read_header` wants it."""
+
+    file: BinaryIO
+    name: str
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return some bytes; fewer at the end of the file."""
+        self.file.seek(offset)
+        return self.file.read(size)
+
+
+def check_axes(file: BinaryIO, name: str) -> None:
+    """
+    Refuse more axes or columns than a FITS file can have.
+
+    Parameters
+    ----------
+    file : file
+        Open for reading, plain or compressed with gzip, bzip2 or xz; of compressed
+        files only the first header is looked at.
+
+    name : str
+        What to call it in messages.
+
+    Raises
+    ------
+    ImageFormatError
+        If a header promises more than 999 of them. `astropy.io.fits` makes a list
+        of as many as are promised. All other damage is left to it.
+    """
+    for cards in _headers(file, name):
+        for key in _COUNTS:
+            value = cards.get(key, 0)
+            if isinstance(value, (int, float)) and value > _MOST:
+                msg = f'{name!r} is damaged: it has {key} = {value}, more than {_MOST}'
+                raise ImageFormatError(msg)
+
+
+def _headers(file: BinaryIO, name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the cards that matter of all headers that can be found."""
+    from astroflat.io._sources_fits import packed
+
+    opener = packed(file.read(6))
+    size = 1 if opener else file.seek(0, 2)
+    file.seek(0)
+    blocks, position = _Blocks(opener(file) if opener else file, name), 0
+    # What else is wrong with the file, its reader says.
+    with contextlib.suppress(
+        ImageFormatError, OSError, EOFError, zlib.error, lzma.LZMAError
+    ):
+        while position < size:
+            found = read_header(blocks, position, first=position == 0)
+            if found is None:
+                return
+            yield found[0]
+            position = found[1] - (-data_bytes(found[0], name) // _BLOCK) * _BLOCK
