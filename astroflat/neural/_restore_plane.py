@@ -26,7 +26,7 @@ __all__ = ['Found', 'denoised', 'restore_plane']
 _FRAME = 32
 _ROWS = 256
 # Largest tiles, where the point-spread function is one and where it changes.
-_TILE, _SMALL_TILE = 768, 256
+_TILE, _SMALL_TILE = 384, 256
 # Nothing is known better than to this part of the range of the image.
 _LEAST = 1e-7
 # Channels of what comes out of a tile: restored, its error, filtered without bias,
@@ -112,7 +112,7 @@ def restore_plane(
     factor = _factor(data, bad, noise, level + middle)
     sigma = _sigma(noise, level + middle, factor, values)
     kernel = optics(data.shape[1] / 2.0, data.shape[0] / 2.0).kernel
-    own = np.maximum(factor * noise.sigma(values + middle), sigma)
+    own = _sigma(noise, values + middle, factor, values)
     spikes = find_spikes(values, own, kernel) & ~full
     bad = bad | spikes
     values = fill_bad(values, spikes)
@@ -121,6 +121,7 @@ def restore_plane(
     planes = np.pad(planes, around, mode='symmetric')
     function = _Tiles(session, optics, noise, middle, factor, views)
     found = _over_tiles(function, planes, session, varies, tile, progress)
+    del planes, own
     inner = slice(_FRAME, _FRAME + len(data)), slice(_FRAME, _FRAME + data.shape[1])
     found = found[(slice(None), *inner)]
     restored = found[0]

@@ -16,7 +16,7 @@ __all__ = ['check_protect', 'protection']
 
 _NAMES = ('bright', 'flat')
 # Smoothed height over the noise between which bright places begin to be kept.
-_BRIGHT = (50.0, 200.0)
+_BRIGHT = (20.0, 60.0)
 # Smoothed variance of what is restored over that of the noise, between which
 # structures begin.
 _FLAT = (0.1, 0.5)

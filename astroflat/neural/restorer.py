@@ -283,12 +283,12 @@ class Restorer:
         noisy = 1.0 - settings.denoise
         change = found.change + np.float32(noisy) * found.residual
         result = (data + (1.0 - keep) * change).astype(data.dtype)
-        own = noise.model.sigma(np.where(bad, 0.0, data)) ** 2
+        own = noise.model.sigma(np.where(bad, 0.0, data)).astype(np.float32) ** 2
         error = np.sqrt(found.error**2 + noisy**2 * own)
         error = (1.0 - keep) * error + keep * np.sqrt(own)
         result[bad] = data[bad]
         error[bad], found.residual[bad] = np.nan, np.nan
-        chi = (found.residual / np.sqrt(own)).astype(np.float32)
+        chi = found.residual / np.sqrt(own)
         return result, error, found.residual, chi
 
     @staticmethod

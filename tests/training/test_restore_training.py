@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('safetensors')
 
+# ruff: noqa: E402
 from astroflat.neural._restore_filter import EPSILONS, TileFilter, make_kernel
 from astroflat.training import _restore_psf as psf
 from astroflat.training._restore_check import weighted_errors
@@ -24,8 +25,6 @@ from astroflat.training.pools import ArrayPool
 from astroflat.training.restore import main
 from astroflat.training.restore_nets import DIALS, PLANES, RestoreNet
 from astroflat.training.swin2sr import Swin2SR, load_public
-
-SMALL = {'width': 16, 'groups': 1}
 
 
 @pytest.fixture(scope='module')
@@ -107,10 +106,10 @@ def test_squares(batch):
     noise = (batch['planes'][:, :1] - batch['clean']) / batch['shot']
     each = [float(n[g].std()) for n, g in zip(noise, good, strict=True)]
     assert 0.85 < np.median(each) < 1.15
-    # Sharpening moves light by some pixels only: sums of squares agree.
+    # Sharpening moves light by some pixels only, and some over the border.
     sums = (batch['target'] - batch['clean']).flatten(1).mean(1)
     light = batch['clean'].clamp(min=0).flatten(1).mean(1) + 0.1
-    assert float((sums / light).abs().median()) < 0.02
+    assert float((sums / light).abs().median()) < 0.1
     # A linear filter with the right point-spread function is closer than nothing.
     before = weighted_errors(batch['planes'][:, :1], batch)
     after = torch.stack(
