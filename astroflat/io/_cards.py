@@ -34,6 +34,8 @@ _STRUCTURE = frozenset(
 )  # fmt: skip
 _NUMBERED = ('NAXIS', 'ZNAXIS', 'ZTILE', 'ZNAME', 'ZVAL', 'TTYPE', 'TFORM')
 _FORMAT = 'astroflat-image-1'
+# With more letters no place is left for a number; the file could not be read.
+_LONGEST_NAME = 48
 
 
 def _is_structure(keyword: str) -> bool:
@@ -140,6 +142,10 @@ def _append(header: fits.Header, name: str, value: Any, comment: str) -> None:
     from astropy.io import fits
 
     if len(name) > 8 or not name.replace('-', '').replace('_', '').isalnum():
+        # The sign of equality ends a keyword.
+        name = ' '.join(name.replace('=', ' ').split())[:_LONGEST_NAME].rstrip()
+        if not name:
+            return
         name = f'HIERARCH {name}'
     header.append(fits.Card(name, value, comment), end=True)
 

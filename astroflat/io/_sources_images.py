@@ -132,6 +132,10 @@ class _Page:
         if len(shape) == 3 and shape[2] != 3:
             # Grey, grey with alpha, RGB with alpha: `read_image` sorts it out.
             shape = shape[:2] if shape[2] < 3 else (*shape[:2], 3)
+        if not all(isinstance(n, (int, np.integer)) for n in shape):
+            # A side may be stored as text, or as a fraction.
+            msg = f'a page has the shape {shape}'
+            raise ValueError(msg)
         self.shape = shape
         if page.dtype is None:
             msg = 'the samples are of an unknown kind'

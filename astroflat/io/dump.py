@@ -111,7 +111,9 @@ def _write_fits(path: Path, stack: FrameStack, i: int) -> None:
     unit = stack.unit
     if unit is not None and 'BUNIT' not in header:
         header['BUNIT'] = unit.to_string()
-    fits.PrimaryHDU(data, header).writeto(path)
+    # A card that the source had against the rules must not cost the frame.
+    hdu = fits.PrimaryHDU(data, header)
+    hdu.writeto(path, output_verify='silentfix+ignore')
 
 
 def _write_tiff(path: Path, stack: FrameStack, i: int) -> None:

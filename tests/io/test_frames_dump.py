@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astroflat.io import dump_frames, open_frames, write_ser
+from astroflat.io import dump_frames, open_frames, read_ccd, write_image, write_ser
 
 CUBE = np.arange(3 * 5 * 7, dtype=np.uint16).reshape(3, 5, 7) * 600
 
@@ -72,3 +72,16 @@ def test_options(video, tmp_path):
     paths = dump_frames(video, tmp_path / 'y', byteorder='big', unit='electron')
     np.testing.assert_array_equal(fits.getdata(paths[1]), CUBE[1].byteswap())
     assert fits.getheader(paths[0])['BUNIT'] == 'electron'
+
+
+def test_illegal_card(tmp_path):
+    """A card against the rules of FITS does not cost the frames."""
+    path = tmp_path / 'a.fits'
+    fits.PrimaryHDU(CUBE[0], fits.Header({'BUNIT': 'adu', 'GAIN': 1.5})).writeto(path)
+    data = path.read_bytes()
+    assert b'1.5' in data
+    path.write_bytes(data.replace(b' 1.5', b'-inf'))
+    (out,) = dump_frames(path, tmp_path / 'out')
+    np.testing.assert_array_equal(fits.getdata(out), CUBE[0])
+    write_image(read_ccd(path), tmp_path / 'b.fits')
+    np.testing.assert_array_equal(fits.getdata(tmp_path / 'b.fits'), CUBE[0])

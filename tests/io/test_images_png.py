@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from astroflat import AstroflatWarning
-from astroflat.io import ImageFormatError, read_image, write_image
+from astroflat.io import ImageFormatError, read_ccd, read_image, write_image
 from astroflat.io._png16 import _unfilter, decode_png16, encode_png16
 
 RNG = np.random.default_rng(4)
@@ -177,3 +178,30 @@ def test_damaged_png16(tmp_path):
     path.write_bytes(with_header(60_000, 60_000, 16, 2, 0, 0, 0))
     with pytest.raises(ImageFormatError, match='promises'):
         decode_png16(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'kept'),
+    [
+        ('Exposure time', 'EXPOSURE TIME'),
+        ('a = b', 'A B'),
+        ('tab\tand     blanks', 'TAB AND BLANKS'),
+        (79 * 'x', 48 * 'X'),
+        ('==', None),
+    ],
+)
+@pytest.mark.parametrize('value', ['', ' ' * 9, "it's", 300 * 'long'])
+def test_any_text_becomes_a_card(tmp_path, name, kept, value):
+    """Text of a PNG file under any name can be written to a FITS file and read."""
+    text = PngInfo()
+    text.add_text(name, value)
+    Image.fromarray(np.eye(3, dtype=np.uint8)).save(tmp_path / 'a.png', pnginfo=text)
+    ccd = read_ccd(tmp_path / 'a.png')
+    write_image(ccd, tmp_path / 'a.fits')
+    again = read_ccd(tmp_path / 'a.fits')
+    np.testing.assert_array_equal(again.data, np.eye(3))
+    # Blanks at the end mean nothing in FITS.
+    cards = {k: v.rstrip() for k, v in ccd.header.items()}
+    assert cards == ({} if kept is None else {kept: value.rstrip()})
+    if kept is not None:
+        assert again.header[kept].rstrip() == value.rstrip()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from astroflat import AstroflatWarning
-from astroflat.io import ImageFormatError, read_image
+from astroflat.io import ImageFormatError, open_frames, read_image
 
 RNG = np.random.default_rng(3)
 GREY = RNG.integers(0, 256, (19, 23)).astype(np.uint16) * 257
@@ -175,3 +176,17 @@ def test_promise_of_too_many_pixels(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(ImageFormatError, match='promises'):
         read_image(path)
+
+
+@pytest.mark.parametrize('tag', [256, 257])
+def test_side_as_text(tmp_path, tag):
+    """A side that is stored as text is damage."""
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, GREY, byteorder='<')
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack('<H', tag), 8)
+    struct.pack_into('<HI', data, at + 2, 2, 1)
+    path.write_bytes(bytes(data))
+    for read in (open_frames, read_image):
+        with pytest.raises(ImageFormatError, match=r"'a\.tif'"):
+            read(path)
