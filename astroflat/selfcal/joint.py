@@ -26,6 +26,8 @@ _MODELS = ('auto', 'multiplicative', 'additive', 'both')
 _LEVER = 0.05
 # That there is no F at all is believed only if they differ by more.
 _LONG_LEVER = 0.1
+# A night that drifts by less does not make sure of both.
+_SURE_LEVER = 0.25
 # Only sharp and bright objects are masked: glow is no object.
 _STARS = 5.0
 _CHANCE = 1e-3
@@ -239,6 +241,10 @@ def _solve(
         kept['multiplicative'] = choice == 'multiplicative'
         job.light = job.fit(replace(job.extra, **kept))
         detail = job.finish(job.light)
+    spread = tests['level_spread_percent']
+    if choice == 'both' and spread < 100 * _SURE_LEVER:
+        text = f'F and G are told apart by levels that differ by {spread:.0f} % only'
+        notes = [*notes, text]
     report = judge_flat(job, detail, 'solve fields', notes)
     report.numbers.update(model=choice, **tests)
     report = replace(report, reasons=[*report.reasons, *reasons])
