@@ -10,6 +10,7 @@ and the start of processes are not in it. ``python -m benchmarks.night``.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import resource
 import shutil
@@ -64,8 +65,15 @@ def cluster(stack: ExitStack, n: int) -> object:
     """Start workers, one process each."""
     from distributed import Client, LocalCluster
 
+    logging.getLogger('distributed').setLevel(logging.ERROR)
+
     started = stack.enter_context(
-        LocalCluster(n, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+        LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        )
     )
     return stack.enter_context(Client(started))
 
