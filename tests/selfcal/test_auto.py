@@ -12,7 +12,7 @@ import astroflat as af
 from astroflat.io import open_frames
 from astroflat.quality import flat_residual
 from astroflat.selfcal import group_frames, self_flat, self_flats
-from astroflat.selfcal._choice import _plan
+from astroflat.selfcal._choice import _exposures, _plan
 from astroflat.selfcal._survey import Survey, survey
 
 SHAPE = (72, 96)
@@ -196,3 +196,60 @@ def test_errors(night):
         self_flat(night[1], method='best')
     with pytest.raises(ValueError, match='needs a flat'):
         self_flat(night[1], method='repair')
+
+
+LEVELS = np.geomspace(300, 4000, 8)
+
+
+def changing_night(levels, gain, **cards):
+    """Return dithered frames of stars, glow and changing light, and the flat."""
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[-1:1:96j, -1:1:120j]
+    flat = 1 - 0.12 * (x**2 + y**2) - 0.06 * np.exp(-((x + 0.3) ** 2 + y**2) / 0.01)
+    flat /= flat.mean()
+    glow = 60 * np.exp(-((x - 1) ** 2 + (y - 1) ** 2) / 0.3)
+    places, flux = rng.uniform(-15, 130, (40, 2)), rng.exponential(400, 40)
+    row, column = np.mgrid[:96, :120]
+    frames = []
+    for k, level in enumerate(levels):
+        move = rng.uniform(-12, 12, 2)
+        light = np.full(flat.shape, float(level))
+        for (py, px), f in zip(places + move, flux, strict=True):
+            away = (row - py) ** 2 + (column - px) ** 2
+            light += f * gain[k] * np.exp(-away / 3.5)
+        data = rng.poisson(light * flat + gain[k] * glow).astype('f4')
+        meta = {name: float(values[k]) for name, values in cards.items()}
+        frames.append(CCDData(data, unit='adu', meta={'FILTER': 'R', **meta}))
+    return frames, flat
+
+
+@pytest.mark.parametrize('kind', ['twilight', 'exposures'])
+def test_changing_levels_choose_fields(kind):
+    """From twilight to dark, and with short and long exposures."""
+    times = np.array([20, 20, 60, 60, 180, 180, 20, 60])
+    if kind == 'twilight':
+        frames, flat = changing_night(LEVELS, np.ones(8))
+    else:
+        gain = times / times.mean()
+        frames, flat = changing_night(10.0 * times, gain, EXPTIME=times)
+    solution = self_flat(frames, n_threads=1)
+    words = solution.stages['choice']
+    assert any('the levels of the sky differ' in w or 'fields' in w for w in words)
+    assert solution.method in ('fields', 'sky')
+    before, after = (
+        flat_residual(f, flat)['total_percent'] for f in (1.0, solution.flat)
+    )
+    assert after < 0.4 * before
+    assert solution.report.verdict in ('accept', 'weak')
+
+
+def test_exposures_of_headers():
+    """Only times that differ matter, and all frames must have one."""
+
+    def stack(*times):
+        frames = [frame(**({} if t is None else {'EXPTIME': t})) for t in times]
+        return open_frames(frames)
+
+    assert _exposures(stack(10.0, 60.0, 30.0)) == [10, 60, 30]
+    assert _exposures(stack(10.0, 11.0)) is None
+    assert _exposures(stack(10.0, None)) is None
