@@ -160,6 +160,7 @@ def png_chunk(rng, data):
 def attribute(rng, data):
     """Replace an attribute or some text of an XML header, and its length."""
     (length,) = struct.unpack_from('<I', data.ljust(16, b'\0'), 8)
+    length = min(length, len(data))
     header = data[16 : 16 + length].rstrip(b'\0')
     found = list(re.finditer(rb'="([^"]*)"', header))
     if not found:
