@@ -67,19 +67,24 @@ def describe_slots(nodes: list[Any]) -> tuple[Slot, ...]:
     Raises
     ------
     ModelError
-        If one is of a type that no image has.
+        If one is of a type that no image has, or its name is not text.
     """
-    for node in nodes:
-        if node.type not in _DTYPES:
-            msg = f'the network has {node.name!r} of type {node.type}, not an array'
+    try:
+        found = [(node.name, node.type, node.shape) for node in nodes]
+    except UnicodeDecodeError as error:
+        msg = f'the network is damaged, a name in it is not text ({error})'
+        raise ModelError(msg) from error
+    for name, kind, _ in found:
+        if kind not in _DTYPES:
+            msg = f'the network has {name!r} of type {kind}, not an array'
             raise ModelError(msg)
     return tuple(
         Slot(
-            node.name,
-            tuple(n if isinstance(n, int) else str(n or '?') for n in node.shape),
-            np.dtype(_DTYPES[node.type]),
+            name,
+            tuple(n if isinstance(n, int) else str(n or '?') for n in shape),
+            np.dtype(_DTYPES[kind]),
         )
-        for node in nodes
+        for name, kind, shape in found
     )
 
 

@@ -490,3 +490,10 @@ def test_metadata_is_not_text(saved):
     for read in (read_card, Session):
         with pytest.raises(ModelError, match='its metadata is not text'):
             read(data)
+
+
+def test_name_of_an_axis_is_not_text(saved):
+    """The same for the names of inputs, outputs and their axes."""
+    data = saved().read_bytes().replace(b'rows', b'ro\xffs')
+    with pytest.raises(ModelError, match='a name in it is not text'):
+        Session(data)
