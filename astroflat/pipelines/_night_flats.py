@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.pipelines._night_masters import read_master
+from astroflat.pipelines._night_masters import is_mosaic, read_master
 from astroflat.pipelines._night_store import publish, read_json, write_json
 
 if TYPE_CHECKING:
@@ -208,6 +208,9 @@ def _with_flats(task: GroupTask) -> SettledFlat:
     given = FlatSolution(read_master(task.flat), method='flats')
     if task.method == 'given':
         words.append('used as they are, unchecked')
+        return _keep(task, given, words, doubts)
+    if is_mosaic(given.flat):
+        doubts.append('the flats are of a mosaic of colours, and were not checked')
         return _keep(task, given, words, doubts)
     if len(task.lights) < 2:
         doubts.append('one light cannot tell whether the flats fit it')

@@ -18,6 +18,7 @@ __all__ = [
     'FlatTask',
     'MasterTask',
     'NoiseTask',
+    'is_mosaic',
     'make_flat_master',
     'make_master',
     'measure_noise',
@@ -254,12 +255,48 @@ def _as_solution(image: CCDData) -> Any:
     """Return a full flat of an image, without an uncertainty that is unknown."""
     from astroflat.solution import FlatSolution
 
-    solution = FlatSolution.from_image(image, method='flats')
+    solution = FlatSolution.from_image(_grey(image), method='flats')
     flat = solution.flat
     unknown = flat.uncertainty is None or not np.isfinite(flat.uncertainty.array).any()
     if unknown and flat.uncertainty is not None:
         flat.uncertainty = None
     return replace(solution, flat=flat)
+
+
+def _grey(image: CCDData) -> CCDData:
+    """Bring the colours of a mosaic to one level: twilight is blue, a flat is not."""
+    from astropy.nddata import StdDevUncertainty
+
+    from astroflat.pipelines._planes import join_planes, split_planes
+
+    if not is_mosaic(image):
+        return image
+    planes = split_planes(image.data, str(image.meta['BAYERPAT']))
+    levels = [np.full(p.shape, np.nanmean(p), np.float32) for p in planes]
+    level = join_planes(levels, image.shape)
+    grey = image.copy()
+    grey.data = image.data / level
+    if image.uncertainty is not None:
+        grey.uncertainty = StdDevUncertainty(image.uncertainty.array / level)
+    return grey
+
+
+def is_mosaic(image: CCDData) -> bool:
+    """
+    Tell whether the pixels of an image have different colours.
+
+    Parameters
+    ----------
+    image : `~astropy.nddata.CCDData`
+        The image.
+
+    Returns
+    -------
+    mosaic : bool
+        Whether its header names a pattern of four letters.
+    """
+    pattern = str(image.meta.get('BAYERPAT', '') or '').strip()
+    return image.data.ndim == 2 and len(pattern) == 4
 
 
 def _noise_percent(flat: CCDData) -> float | None:
@@ -336,7 +373,10 @@ def measure_noise(task: NoiseTask) -> None:
         words.append(f'gain {gain:.4g} e/adu by the header')
     elif len(task.flats) == 2:
         level = 0.5 * (bias[0] + bias[1])
-        flats = [read_ccd(f).data - level for f in task.flats]
+        images = [read_ccd(f) for f in task.flats]
+        # Of a mosaic one colour: its pixels share a level.
+        step = 2 if is_mosaic(images[0]) else 1
+        flats = [(i.data - level)[::step, ::step] for i in images]
         gain = _gain(flats, ron)
         if gain is not None:
             words.append(f'gain {gain:.4g} e/adu, measured from two flats and two bias')

@@ -286,6 +286,31 @@ def test_darks_are_scaled(tmp_path):
     assert kinds == {'bias', 'dark'}
 
 
+def test_mosaic_keeps_its_colours(tmp_path):
+    """A flat of a mosaic takes the vignette out and leaves the colours."""
+    rng = np.random.default_rng(4)
+    flat = flat_field()
+    blue = np.ones(SHAPE)
+    blue[1::2, 1::2] = 3.0
+    red = np.ones(SHAPE)
+    red[::2, ::2] = 2.0
+    cards = {'BAYERPAT': 'RGGB', 'FILTER': 'none'}
+    for i in range(3):
+        data = expose(np.zeros(SHAPE), rng)
+        write(tmp_path, f'b{i}.fits', data, 'BIAS', EXPTIME=0.0)
+        data = expose(9000 * flat * blue, rng)
+        write(tmp_path, f'f{i}.fits', data, 'FLAT', EXPTIME=2.0, **cards)
+        data = expose(3000 * flat * red, rng)
+        write(tmp_path, f'l{i}.fits', data, 'LIGHT', EXPTIME=60.0, **cards)
+    report = run_night(tmp_path, n_workers=1)
+    assert 'mosaic of colours, and were not checked' in ' '.join(report.reasons)
+    ccd = read_ccd(tmp_path / 'calibrated/l0.fits')
+    true = 3000 * red
+    assert np.mean(ccd.data / true) == pytest.approx(1, abs=2e-3)
+    chi = (ccd.data - true) / ccd.uncertainty.array
+    assert np.std(chi) == pytest.approx(1, abs=0.06)
+
+
 def test_masks_and_uncertainties_are_kept(tmp_path):
     """What a light brings along stays, and grows by what the masters add."""
     rng = np.random.default_rng(3)
