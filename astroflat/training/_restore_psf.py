@@ -51,7 +51,7 @@ class KernelPool:
         kernels, widths, kinds = [], [], []
         found = 0
         while found < size:
-            made, kind = _draw(_CHUNK, generator)
+            made, kind = _draw(min(_CHUNK, size + 8), generator)
             width = full_width(made)
             keep = (width > _WIDTHS[0]) & (width < _WIDTHS[1])
             kernels.append(made[keep])

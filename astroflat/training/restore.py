@@ -132,7 +132,7 @@ def train(
             torch.backends.cudnn.benchmark = True
             torch.backends.cuda.matmul.allow_tf32 = True
         maker = pools.maker(device, kernels, batch)
-        check = Validation(pools.held_out(device, batch, checks), say=say)
+        check = Validation(pools.held_out(device, batch, checks, kernels), say=say)
         _tell(say, f'{len(pools.pool)} scenes after {time.monotonic() - begin:.1f} s')
         terms = {**WEIGHTS, **(weights or {})}
         settings = FitSettings(
@@ -220,26 +220,29 @@ class _Source:
             self._makers[key] = SquareMaker(self.pool, made, batch, self.size)
         return self._makers[key]
 
-    def held_out(self, device: str, batch: int, n: int) -> list[dict[str, Any]]:
+    def held_out(
+        self, device: str, batch: int, n: int, kernels: int
+    ) -> list[dict[str, Any]]:
         """Return batches of scenes and optics that no training draws."""
         import torch
 
         from astroflat.training._restore_data import SquareMaker
         from astroflat.training._restore_psf import KernelPool
 
-        key = device, batch, n
+        key = device, batch, n, kernels
+        most = min(32, self.capacity)
         if key not in self._makers:
             pool = self._made(
                 [(self._draw, 1.0)],
                 size=self.side,
-                capacity=32,
+                capacity=most,
                 n_workers=0,
                 seed=987_654,
                 device=device,
             )
-            pool.wait(['light'], 32)
-            kernels = KernelPool(128, device, seed=987_654)
-            maker = SquareMaker(pool, kernels, batch, self.size)
+            pool.wait(['light'], most)
+            made = KernelPool(min(128, kernels), device, seed=987_654)
+            maker = SquareMaker(pool, made, batch, self.size)
             generator = torch.Generator(device=device).manual_seed(7)
             self._makers[key] = [maker(generator) for _ in range(n)]
         return self._makers[key]
@@ -344,6 +347,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--start', type=Path, help='weights to begin with')
     parser.add_argument('--width', type=int, default=80, help='channels')
     parser.add_argument('--groups', type=int, default=4)
+    parser.add_argument('--checks', type=int, default=4, help='batches to judge by')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--ablation',

@@ -170,11 +170,11 @@ def test_run_and_export(tmp_path):
 
     options = ['--folder', str(tmp_path), '--batch', '2', '--size', '32']
     options += ['--pool', '3', '--kernels', '8', '--workers', '0', '--rate', '1e-3']
-    options += ['--width', '16', '--groups', '1']
+    options += ['--width', '16', '--groups', '1', '--checks', '1']
+    assert main([*options, '--steps', '1']) == 0
     assert main([*options, '--steps', '2']) == 0
-    assert main([*options, '--steps', '3']) == 0
     state = json.loads((tmp_path / 'checkpoint.json').read_text())
-    assert state['step'] == 3
+    assert state['step'] == 2
     path = tmp_path / 'restore.onnx'
     assert export_restorer(tmp_path / 'restore.safetensors', path) < 1e-4
     session = Session(path, device='cpu')
