@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The limits of memory and time are those of POSIX.
+collect_ignore = ['fuzz_files.py', 'test_fuzz_files.py'] if os.name == 'nt' else []

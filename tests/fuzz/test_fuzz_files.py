@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 import numpy as np
 import pytest
 
 pytest.importorskip('tifffile')
 pytest.importorskip('onnxruntime')
-if sys.platform == 'win32':
-    pytest.skip('the fuzzer needs the limits of POSIX', allow_module_level=True)
 
 import fuzz_files
 import fuzz_mutators
