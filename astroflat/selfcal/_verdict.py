@@ -110,8 +110,8 @@ def _check(report: QualityReport) -> QualityReport:
     report = report.check(
         n['object_percent'] < limits['object_percent_reject'] * min(moves, 1.0),
         'reject',
-        f'diffuse light covers {n["object_percent"]:.0f} % of the sky, and a pixel sees '
-        f'{n["n_places"]:.1f} places of it',
+        f'diffuse light covers {n["object_percent"]:.0f} % of the sky, and a pixel '
+        f'sees {n["n_places"]:.1f} places of it',
     )
     report = report.check(
         little_sky,
