@@ -39,6 +39,16 @@ class Restoration(NamedTuple):
 
     report : QualityReport
         Widths, fluxes and places of stars before and after, and the verdict.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import astroflat as af
+    >>> image = np.random.default_rng(1).normal(100, 3, (64, 64)).astype('f4')
+    >>> restorer = af.Restorer(device='cpu')
+    >>> found = restorer.restore(image, fwhm=3.0, views=1, full_output=True)
+    >>> found.image.shape, found.report.verdict
+    ((64, 64), 'weak')
     """
 
     image: Any

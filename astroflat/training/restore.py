@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from astroflat.training._restore_source import Source
+
 __all__ = ['compare', 'main', 'train']
 
 #: What `compare` leaves out or takes instead, by name.
@@ -113,7 +115,7 @@ def train(
     """
     begin = time.monotonic()
     folder = Path(folder)
-    shared = nullcontext(source) if source else _Source(size, pool, workers, seed)
+    shared = nullcontext(source) if source else Source(size, pool, workers, seed)
     with shared as pools:
         # The processes are forked before torch starts any thread.
         import torch
@@ -157,95 +159,36 @@ def train(
 
         result = fit(model, maker, loss, settings, folder, validate=validate)
         drawn = sum(pools.pool.made.values()) // 2
-    facts = {
-        'network': model.settings,
-        'images': result.images,
-        'steps': result.steps,
-        'seconds': round(result.seconds, 1),
-        'scenes': drawn,
-        'size': size,
-        'seed': seed,
-        'device': _name(device),
-        'loss': terms,
-        'validation': result.validation,
-    }
-    save_weights(result.average, path, metadata=facts)
-    speed = result.images / max(result.seconds, 1e-9)
-    _tell(say, f'{result.steps} steps, {result.images} squares, {speed:.0f} squares/s')
-    _tell(say, f'{result.skipped} steps skipped, {drawn} scenes, {path}')
-    if device == 'cuda':
-        memory = torch.cuda.max_memory_allocated() / 2**30
-        _tell(say, f'{memory:.1f} GiB of the device at most')
+    facts = _facts(result, size=size, seed=seed, device=device, loss=terms)
+    save_weights(result.average, path, metadata={**facts, 'scenes': drawn})
+    _summarise(say, result, device)
+    _tell(say, f'{drawn} scenes, {path}')
     return path
 
 
-class _Source:
-    """The pools that squares are made of."""
+def _facts(result: Any, **options: Any) -> dict[str, Any]:
+    """Return what the weights say of their training."""
+    return {
+        'network': result.model.settings,
+        'images': result.images,
+        'steps': result.steps,
+        'seconds': round(result.seconds, 1),
+        **options,
+        'device': _name(options['device']),
+        'validation': result.validation,
+    }
 
-    def __init__(self, size: int, capacity: int, workers: int | None, seed: int):
-        from astroflat.training._restore_light import draw_extended
-        from astroflat.training.pools import ArrayPool
 
-        self.size, self.seed, self.capacity = size, seed, capacity
-        self.side = max(size + 32, min(2 * size, 256))
-        self._draw, self._made = draw_extended, ArrayPool
-        self._makers: dict[Any, Any] = {}
-        self.pool = ArrayPool(
-            [(draw_extended, 1.0)],
-            size=self.side,
-            capacity=capacity,
-            n_workers=workers,
-            seed=seed + 1,
-        )
-
-    def __enter__(self) -> _Source:
-        self.pool.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.close()
-
-    def maker(self, device: str, kernels: int, batch: int) -> Any:
-        """Return what makes batches, once there is enough to make them of."""
+def _summarise(say: Any, result: Any, device: str) -> None:
+    """Tell how fast a training was."""
+    speed = result.images / max(result.seconds, 1e-9)
+    _tell(say, f'{result.steps} steps, {result.images} squares, {speed:.0f} squares/s')
+    _tell(say, f'{result.skipped} steps skipped')
+    if device == 'cuda':
         import torch
 
-        from astroflat.training._restore_data import SquareMaker
-        from astroflat.training._restore_psf import KernelPool
-
-        key = device, kernels, batch
-        if key not in self._makers:
-            self.pool.device = torch.device(device)
-            made = KernelPool(kernels, device, seed=self.seed)
-            self.pool.wait(['light'], min(self.capacity, 128))
-            self._makers[key] = SquareMaker(self.pool, made, batch, self.size)
-        return self._makers[key]
-
-    def held_out(
-        self, device: str, batch: int, n: int, kernels: int
-    ) -> list[dict[str, Any]]:
-        """Return batches of scenes and optics that no training draws."""
-        import torch
-
-        from astroflat.training._restore_data import SquareMaker
-        from astroflat.training._restore_psf import KernelPool
-
-        key = device, batch, n, kernels
-        most = min(32, self.capacity)
-        if key not in self._makers:
-            pool = self._made(
-                [(self._draw, 1.0)],
-                size=self.side,
-                capacity=most,
-                n_workers=0,
-                seed=987_654,
-                device=device,
-            )
-            pool.wait(['light'], most)
-            made = KernelPool(min(128, kernels), device, seed=987_654)
-            maker = SquareMaker(pool, made, batch, self.size)
-            generator = torch.Generator(device=device).manual_seed(7)
-            self._makers[key] = [maker(generator) for _ in range(n)]
-        return self._makers[key]
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        _tell(say, f'{memory:.1f} GiB of the device at most')
 
 
 def compare(
