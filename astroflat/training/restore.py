@@ -97,7 +97,7 @@ def train(
     weights : dict, optional
         Weights of terms of the loss that differ from those by default.
     width, groups : int, optional
-        Of `astroflat.training.restore_nets.RestoreNet`.
+        Of ``astroflat.training.restore_nets.RestoreNet``.
     checks : int, optional
         Batches that the network is judged on.
     seed : int, optional
