@@ -254,7 +254,7 @@ def adapt(denoiser, frames, **options):
         return denoiser.adapt(frames, path, steps=150, **options)
 
 
-def real(folder, denoiser, *, adapted=True):
+def real(folder, denoiser, *, filters=FILTERS, adapted=True):
     """
     Compare each of several exposures with the mean of the others.
 
@@ -264,6 +264,8 @@ def real(folder, denoiser, *, adapted=True):
         As in `denoise_real.read_exposures`.
     denoiser : Denoiser
         Ours.
+    filters : dict, optional
+        Classical filters.
     adapted : bool, optional
         Train the network further on these exposures.
 
@@ -283,7 +285,8 @@ def real(folder, denoiser, *, adapted=True):
             # Noise that neighbours share can not be learned without truth.
             print(f'{folder.name}: not adapted: {str(error).splitlines()[1]}')
     wide = [(gaussian_filter, {'sigma': s}) for s in (5.0, 8.0, 12.0)]
-    filters = {**FILTERS, 'Gaussian': [*FILTERS['Gaussian'], *wide]}
+    if 'Gaussian' in filters:
+        filters = {**filters, 'Gaussian': [*filters['Gaussian'], *wide]}
 
     def methods(frame):
         yield from denoise_real.classical(frame, filters)
@@ -352,7 +355,9 @@ def parse():
     """Return the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--quick', action='store_true')
-    parser.add_argument('--ours', action='store_true', help='no classical filters')
+    parser.add_argument(
+        '--filters', nargs='*', default=list(FILTERS), help='classical filters'
+    )
     parser.add_argument('--no-adapted', action='store_true')
     parser.add_argument('--cameras', nargs='*', default=['ccd', 'cmos', 'dslr'])
     parser.add_argument('--model', default='default')
@@ -368,13 +373,11 @@ def parse():
 def run(args):
     """Return the numbers of what was asked for."""
     denoiser = af.Denoiser(args.model, device='cpu')
-    options = {'adapted': not args.no_adapted}
+    filters = {name: FILTERS[name] for name in args.filters}
+    options = {'adapted': not args.no_adapted, 'filters': filters}
     raw = {'model': denoiser.card.name, 'real': {}}
     if args.cameras:
-        filters = {} if args.ours else FILTERS
-        raw['rows'] = simulated(
-            denoiser, args.quick, args.cameras, filters=filters, **options
-        )
+        raw['rows'] = simulated(denoiser, args.quick, args.cameras, **options)
     for folder in args.real:
         raw['real'][folder.name] = real(folder, denoiser, **options)
         print(folder.name, json.dumps(raw['real'][folder.name], indent=1), flush=True)

@@ -3,8 +3,9 @@
 Real repeated exposures: each frame denoised, against the mean of all others.
 
 The exposures are aligned first (a telescope drifts, and what stays with the pixels is
-noise too), calibrated if the folder has ``bias*`` and ``flat*``. The noise of that mean
-is taken off, so that what remains is the error against the sky.
+noise too), calibrated if the folder has ``bias*`` and ``flat*``, and pixels that are
+hot in all of them are replaced. The noise of that mean is taken off, so that what
+remains is the error against the sky.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, shift
+from scipy.ndimage import gaussian_filter, median_filter, shift
 
 import astroflat as af
 from astroflat.neural._noise_estimate import find_noise
@@ -51,6 +52,8 @@ class Exposures:
             for i, (f, o) in enumerate(zip(self.frames, self.offsets, strict=True))
             if i != k
         ]
+        # The sky as a whole changes, which is no noise.
+        moved = [m - np.nanmedian(m - self.frames[k]) for m in moved]
         return np.mean(moved, axis=0), np.var(moved, axis=0, ddof=1) / len(moved)
 
 
@@ -86,7 +89,32 @@ def read_exposures(folder, *, size=768):
     except ValueError:
         # An artificial star field does not move.
         offsets = np.zeros((len(frames), 2))
-    return Exposures(frames, np.where(np.abs(offsets) < 0.1, 0.0, offsets))
+    offsets = np.where(np.abs(offsets) < 0.1, 0.0, offsets)
+    if np.ptp(offsets, axis=0).max() > 3.0:
+        frames = mend(frames)
+    return Exposures(frames, offsets)
+
+
+def mend(frames):
+    """
+    Replace pixels that stand out in all frames, while the sky moves.
+
+    Parameters
+    ----------
+    frames : ndarray
+        Frames that are not aligned.
+
+    Returns
+    -------
+    ndarray
+        Frames with medians of neighbours in place of hot and cold pixels, which a
+        dark would have found; no denoiser takes them for noise.
+    """
+    middle = np.median(frames, axis=0)
+    rest = middle - median_filter(middle, 5)
+    sigma = 1.4826 * np.median(np.abs(rest))
+    bad = np.abs(rest) > 5.0 * sigma
+    return np.array([np.where(bad, median_filter(f, 5), f) for f in frames])
 
 
 def _middle(length, size):
@@ -120,7 +148,6 @@ def compare(exposures, methods, *, most=3):
         seen = np.isfinite(mean)
         smooth = gaussian_filter(np.where(seen, mean, np.nanmedian(mean)), 3.0)
         ranks = {q: np.quantile(smooth[seen], q) for q in (0.0, 0.9, 0.999)}
-        # Between frames the sky as a whole changes.
         level = np.median((frame - mean)[seen])
         for name, result in [('noisy frame', frame), *methods(frame)]:
             for part, (low, high) in PARTS.items():

@@ -91,7 +91,9 @@ def merge(parts):
     """Put the numbers of parts together."""
     raw = {'real': {}, 'rows': {}}
     for part in parts:
-        raw['real'] |= part.get('real', {})
+        for folder, tables in part.get('real', {}).items():
+            for name, table in tables.items():
+                raw['real'].setdefault(folder, {}).setdefault(name, {}).update(table)
         for method, rows in part.get('rows', {}).items():
             raw['rows'].setdefault(method, []).extend(rows)
         raw |= {k: v for k, v in part.items() if k not in raw}

@@ -102,9 +102,10 @@ def _ask(
 
     card = session.card
     name = session.outputs[0].name
+    most = -(-max(values.shape) // card.multiple) * card.multiple
     if tile is None:
-        most = -(-max(values.shape) // card.multiple) * card.multiple
-        tile = min(choose_tile(halo=card.halo, multiple=card.multiple), most)
+        tile = choose_tile(halo=card.halo, multiple=card.multiple)
+    tile = min(tile, most)
     return apply_tiled(
         lambda tiles: session.run(tiles)[name],
         values[None],

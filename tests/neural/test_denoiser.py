@@ -176,6 +176,17 @@ def test_strips_do_not_show(monkeypatch, field):
     assert abs(results[0][0][~bad].mean()) < 0.005
 
 
+def test_results_do_not_depend_on_strips(monkeypatch, denoiser, field):
+    """However many rows are done at a time, the result is the same."""
+    from astroflat.neural import _strips
+
+    first = denoiser.denoise(field[1])
+    monkeypatch.setattr(_strips, '_PIXELS', 5000)
+    second = denoiser.denoise(field[1])
+    np.testing.assert_array_equal(first.data, second.data)
+    np.testing.assert_array_equal(first.uncertainty.array, second.uncertainty.array)
+
+
 def test_colour_and_mosaic(denoiser):
     """Colours are denoised apart, those of a mosaic too."""
     light = np.stack([np.full((96, 96), level) for level in (50.0, 200.0, 800.0)], -1)
