@@ -49,8 +49,10 @@ def check_axes(file: BinaryIO, name: str) -> None:
     Raises
     ------
     ImageFormatError
-        If a header promises more than 999 of them. `astropy.io.fits` makes a list
-        of as many as are promised. All other damage is left to it.
+        If a header promises more than 999 of them, or fewer than no bytes.
+        `astropy.io.fits` makes a list of as many as are promised, and with a
+        negative size reads the same header again and again. All other damage is
+        left to it.
     """
     for cards in _headers(file, name):
         for key in _COUNTS:
@@ -69,12 +71,13 @@ def _headers(file: BinaryIO, name: str) -> Iterator[Mapping[str, Any]]:
     file.seek(0)
     blocks, position = _Blocks(opener(file) if opener else file, name), 0
     # What else is wrong with the file, its reader says.
-    with contextlib.suppress(
-        ImageFormatError, OSError, EOFError, zlib.error, lzma.LZMAError
-    ):
-        while position < size:
+    damage = (OSError, EOFError, zlib.error, lzma.LZMAError)
+    while position < size:
+        found = None
+        with contextlib.suppress(ImageFormatError, *damage):
             found = read_header(blocks, position, first=position == 0)
-            if found is None:
-                return
-            yield found[0]
-            position = found[1] - (-data_bytes(found[0], name) // _BLOCK) * _BLOCK
+        if found is None:
+            return
+        yield found[0]
+        # Refuses a negative size, which would lead astropy back to this header.
+        position = found[1] - (-data_bytes(found[0], name) // _BLOCK) * _BLOCK

@@ -244,7 +244,8 @@ def run_cases(seed, kind, numbers, folder, *, report=None, seeds=None):
     for number in numbers:
         if report is not None:
             report(number)
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            # Again and again: a reader may swallow the first one.
+            signal.setitimer(signal.ITIMER_PROF, SECONDS, 1)
         outcome = attempt(path, *make_case(seeds, seed, kind, number))
         counts[outcome] += 1
         first.setdefault(outcome, number)

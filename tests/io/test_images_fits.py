@@ -315,3 +315,19 @@ def test_absurd_number_of_axes_in_an_extension(tmp_path):
     path.write_bytes(bytes(data))
     with pytest.raises(ImageFormatError, match='more than 999'):
         read_image(path)
+
+
+@pytest.mark.parametrize('packed', [bytes, gzip.compress])
+@pytest.mark.parametrize('key', ['NAXIS1', 'NAXIS2', 'GCOUNT'])
+def test_negative_size(tmp_path, packed, key):
+    """Data of a negative size are refused; astropy would read in a circle."""
+    path = write(tmp_path / 'a.fits', fits.PrimaryHDU(IMAGE))
+    data = bytearray(path.read_bytes())
+    start = data.find(f'{key:8s}='.encode())
+    start = data.index(b'END'.ljust(80)) if start < 0 else start
+    data[start : start + 80] = f'{key:8s}= {-4:20d}'.encode().ljust(80)
+    if key == 'GCOUNT':
+        data[start + 80 : start + 83] = b'END'
+    path.write_bytes(packed(bytes(data)))
+    with pytest.raises(ImageFormatError, match='the header is damaged'):
+        read_image(path)
