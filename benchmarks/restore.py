@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from restore_frames import KINDS, READNOISE, SHAPES, SIZE, SKY, flux_error, make_case
+from astropy.nddata import CCDData
+from restore_frames import KINDS, READNOISE, SHAPES, SKY, flux_error, make_case
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
@@ -59,9 +60,6 @@ def richardson_lucy(case):
     """Yield name and result for each number of iterations."""
     image = np.maximum(case.observed + SKY, 1e-3)
     kernel = case.kernel
-    if min(kernel.shape) > SIZE:
-        kernel = kernel / kernel.sum()
-    found = np.full_like(image, image.mean())
     mirrored = kernel[::-1, ::-1]
     pad = 32
     image = np.pad(image, pad, mode='symmetric')
@@ -163,27 +161,44 @@ def star_row(case, image, x, y, flux):
     }
 
 
-def false_sources(case, image):
-    """Return sources over five times the noise of the frame, and those of no light."""
+def false_sources(case, image, error):
+    """
+    Count sources over five times the noise of the frame.
+
+    Parameters
+    ----------
+    case : Case
+        The frame.
+    image, error : ndarray
+        A result and its uncertainty.
+
+    Returns
+    -------
+    list of int
+        All, those that no light is behind, and of these those over three times the
+        uncertainty.
+    """
     from astroflat.quality import DetectionSettings, find_sources
 
     settings = DetectionSettings(fwhm=max(case.wanted, 2.0))
     found = find_sources(image, settings=settings, threshold=5.0 * case.sigma)
-    wrong = 0
+    wrong = sure = 0
     for row in found:
         i, j = round(float(row['y'])), round(float(row['x']))
         part = slice(max(i - 2, 0), i + 3), slice(max(j - 2, 0), j + 3)
         around = slice(max(i - 8, 0), i + 9), slice(max(j - 8, 0), j + 9)
         heights = [a[part].max() - np.median(a[around]) for a in (image, case.truth)]
-        wrong += int(heights[1] < 0.25 * heights[0])
-    return len(found), wrong
+        if heights[1] < 0.25 * heights[0]:
+            wrong += 1
+            sure += int(heights[0] > 3.0 * error[part].max())
+    return [len(found), wrong, sure]
 
 
 def compare(quick, model):
     """Return rows of the table: errors for each width and ratio."""
     restorer = af.Restorer(model, device='cpu')
     others = {'Richardson-Lucy': richardson_lucy, 'Wiener': wiener, 'Siril': siril}
-    rows, stars, found = [], [], [0, 0]
+    rows, stars, found = [], [], np.zeros(3, int)
     for width, ratio, frames in cases(quick):
         row = {'fwhm': width, 'snr': ratio}
         row['noisy'] = mean([flux_error(c.observed, c.truth) for c in frames])
@@ -191,19 +206,17 @@ def compare(quick, model):
             row[name], row[f'{name} at'] = best(function, frames)
         errors = []
         for case in frames:
-            image = ours(restorer, case)
+            result = ours(restorer, case, as_ccd=True)
+            image = result.data
             errors.append(flux_error(image, case.truth))
             stars += [{'case': f'{width:g} px', **s} for s in scores(case, image)]
             if case.kind in ('stars', 'cluster'):
-                found = [
-                    a + b
-                    for a, b in zip(found, false_sources(case, image), strict=True)
-                ]
+                found += false_sources(case, image, result.uncertainty.array)
         row['ours'] = mean(errors)
         row['ours, each'] = [round(e, 4) for e in errors]
         rows.append(row)
         print(json.dumps(row), flush=True)
-    return {'errors': rows, 'stars': summary(stars), 'false': found}
+    return {'errors': rows, 'stars': summary(stars), 'false': found.tolist()}
 
 
 def best(function, frames):
@@ -224,10 +237,11 @@ def mean(values):
     return round(float(np.mean(values)), 4)
 
 
-def ours(restorer, case, **options):
+def ours(restorer, case, *, as_ccd=False, **options):
     """Restore a frame."""
+    frame = case.observed.astype('f4')
     return restorer.restore(
-        case.observed.astype('f4'),
+        CCDData(frame, unit='electron') if as_ccd else frame,
         psf=case.kernel,
         gain=1.0,
         readnoise=READNOISE,
