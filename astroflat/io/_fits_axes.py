@@ -69,6 +69,9 @@ def _headers(file: BinaryIO, name: str) -> Iterator[Mapping[str, Any]]:
     opener = packed(file.read(6))
     size = 1 if opener else file.seek(0, 2)
     file.seek(0)
+    if opener:
+        _check_packed(opener(file), name)
+        file.seek(0)
     blocks, position = _Blocks(opener(file) if opener else file, name), 0
     # What else is wrong with the file, its reader says.
     damage = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -81,3 +84,13 @@ def _headers(file: BinaryIO, name: str) -> Iterator[Mapping[str, Any]]:
         yield found[0]
         # Refuses a negative size, which would lead astropy back to this header.
         position = found[1] - (-data_bytes(found[0], name) // _BLOCK) * _BLOCK
+
+
+def _check_packed(stream: BinaryIO, name: str) -> None:
+    """Refuse a damaged stream, over whose end astropy would stumble forever."""
+    try:
+        while stream.read(2**20):
+            pass
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        msg = f'{name!r} cannot be decompressed, it is damaged: {error}'
+        raise ImageFormatError(msg) from error

@@ -331,3 +331,13 @@ def test_negative_size(tmp_path, packed, key):
     path.write_bytes(packed(bytes(data)))
     with pytest.raises(ImageFormatError, match='the header is damaged'):
         read_image(path)
+
+
+def test_wrong_checksum_of_gzip(tmp_path):
+    """A gzip file with a wrong checksum is refused, not read in a circle."""
+    path = write(tmp_path / 'a.fits', fits.PrimaryHDU(IMAGE))
+    data = bytearray(gzip.compress(path.read_bytes()))
+    data[-8] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ImageFormatError, match='cannot be decompressed'):
+        read_image(path)
