@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroflat._exceptions import AstroflatError
 from astroflat.selfcal._shift_angle import find_angle, tile_similarity
 from astroflat.selfcal._shift_phase import first_offsets
 from astroflat.selfcal._shift_prepare import prepare
@@ -33,6 +34,9 @@ _CHANCE = 6.0
 _SURE = 12.0
 # The least correlation of a frame with the sky of all.
 _ALIKE = 0.3
+# Pixels by which offsets of two methods may differ, and the share of the stars
+# that must be found again to believe them.
+_AGREE, _MATCHED = 1.5, 0.4
 # An offset less sure than this, in pixels of the binned frame, is not known.
 _UNSURE = 0.5
 
@@ -97,7 +101,23 @@ def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
         if settings.method == 'phase':
             raise
         found = by_stars(request, reference, settings)
+    if settings.method == 'auto' and start is None and found.method == 'phase':
+        found = _ask_stars(found, request, settings)
     return _check(found, request, settings)
+
+
+def _ask_stars(found: Shifts, request: Request, settings: ShiftSettings) -> Shifts:
+    """Return the offsets of the stars where they contradict the correlation."""
+    if request.stack.video is not None:
+        return found
+    try:
+        stars = by_stars(request, found.reference, settings)
+    except (AstroflatError, ValueError):
+        return found
+    # Dust and noise stay with the detector, stars never do.
+    apart = np.abs(found.offsets - stars.offsets).max()
+    doubted = apart > _AGREE and np.median(stars.quality) > _MATCHED
+    return stars if doubted else found
 
 
 def _reference(reference: int | None, n: int) -> int:

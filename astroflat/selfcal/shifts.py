@@ -127,7 +127,8 @@ def measure_shifts(
         * 'phase': from all that is seen, of any kind: correlation for a start,
           then a common fit of sky, detector pattern and offsets.
         * 'auto': 'phase', which starts from the WCS if all frames have one,
-          and 'stars' if that fails.
+          and 'stars' if that fails or, without a WCS, if the stars say
+          something else.
 
     reference : int, optional
         The frame whose offset is zero; the first by default.

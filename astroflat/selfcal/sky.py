@@ -18,10 +18,6 @@ from astroflat.solution import FlatSolution
 
 __all__ = ['sky_flat']
 
-# Pixels by which offsets of two methods may differ, and the share of the stars
-# that must be found again to believe them.
-_AGREE, _MATCHED = 1.5, 0.4
-
 
 def sky_flat(
     frames: Any,
@@ -203,19 +199,10 @@ def _offsets(
     options = {'bias': bias, 'dark': dark, 'mask': mask}
     options |= {'n_threads': n_threads, 'unit': unit}
     try:
-        found = measure_shifts(frames, **options)
+        return measure_shifts(frames, **options).offsets
     except (AstroflatError, ValueError) as error:
         notes.append(f'the frames could not be registered: {error}')
         return None
-    try:
-        stars = measure_shifts(frames, method='stars', **options)
-    except (AstroflatError, ValueError):
-        return found.offsets
-    # Dust and noise stay with the detector, stars never do.
-    apart = np.abs(found.offsets - stars.offsets).max()
-    if apart > _AGREE and np.median(stars.quality) > _MATCHED:
-        return stars.offsets
-    return found.offsets
 
 
 def pack(
