@@ -363,7 +363,11 @@ def test_what_cannot_be_shown(folder, tmp_path):
 
 def test_command_ends_cleanly(folder):
     """The command prints its address, serves, and ends with 0 on Ctrl-C."""
-    code = 'import sys; from astroflat.cli import main; sys.exit(main(sys.argv[1:]))'
+    # Jobs in the background ignore Ctrl-C, and so would what they start.
+    code = (
+        'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); '
+        'from astroflat.cli import main; sys.exit(main(sys.argv[1:]))'
+    )
     argv = ['view', str(folder / 'flat.fits'), '--no-browser']
     with subprocess.Popen(
         [sys.executable, '-c', code, *argv],
@@ -380,7 +384,10 @@ def test_command_ends_cleanly(folder):
         assert client.getresponse().read().startswith(b'// Licensed')
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        try:
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
         assert time.monotonic() - start < 10
     assert (process.returncode, err) == (0, '')
     assert out.endswith('ended\n')
