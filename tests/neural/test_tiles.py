@@ -130,7 +130,9 @@ def test_constant_stays(ny, nx, tile, halo, multiple, scale, blend):
     options = {'tile': tile, 'halo': halo, 'multiple': multiple, 'scale': scale}
     found = apply_tiled(function, frame, blend=blend, **options)
     assert found.shape == (2, -int(-ny * scale // 1), -int(-nx * scale // 1))
-    assert np.abs(found / np.float32(1.2345) - 1).max() <= 1e-6
+    # Weights in float32 add up to 1 within some units of the last place.
+    limit = 2e-6 if blend else 1e-6
+    assert np.abs(found / np.float32(1.2345) - 1).max() <= limit
 
 
 @settings(max_examples=100)

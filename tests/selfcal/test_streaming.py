@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Frames that exist only while they are read, bands, and a real cluster."""
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -32,12 +33,16 @@ def _lazy(n, size=SIZE):
 def _peak(function, n):
     """Return the largest memory of a method, and its flat."""
     options = {'offsets': False, 'mem_limit': 4e6, 'n_threads': 1}
+    # Beside the objects of a long session cycles would wait for their collection.
+    gc.collect()
+    gc.freeze()
     tracemalloc.start()
     try:
         found = function(_lazy(n), **options)
         return tracemalloc.get_traced_memory()[1], found.flat.data
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
 
 
 def test_memory_does_not_grow_with_frames():
