@@ -8,6 +8,9 @@ from scipy import linalg
 
 __all__ = ['compare_models']
 
+# Eigenvalues of a precision below this share of its largest are rounding.
+_LEAST = 1e-13
+
 
 def compare_models(
     matrix: np.ndarray,
@@ -69,16 +72,27 @@ def compare_models(
     return numbers
 
 
+def _definite(precision: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return a precision and the logarithm of its determinant, rounding mended."""
+    try:
+        factor = linalg.cho_factor(precision, lower=True)[0]
+        return precision, float(2 * np.log(np.diag(factor)).sum())
+    except linalg.LinAlgError:
+        # The inverse of a covariance may have lost its smallest eigenvalues.
+        values, vectors = linalg.eigh((precision + precision.T) / 2)
+        values = np.maximum(values, _LEAST * values[-1])
+        return (vectors * values) @ vectors.T, float(np.log(values).sum())
+
+
 def _evidence(
     matrix: np.ndarray, vector: np.ndarray, prior: np.ndarray, kept: np.ndarray
 ) -> tuple[float, float, float]:
     """Return twice the log evidence, the gain of the fit, and what is determined."""
     part = np.ix_(kept, kept)
-    own = prior[part]
+    own, before = _definite(prior[part])
     factor = linalg.cho_factor(matrix[part] + own, lower=True, overwrite_a=True)
-    before = linalg.cho_factor(own, lower=True)[0]
     gain = float(vector[kept] @ linalg.cho_solve(factor, vector[kept]))
-    determinant = 2 * (np.log(np.diag(factor[0])) - np.log(np.diag(before))).sum()
+    determinant = 2 * np.log(np.diag(factor[0])).sum() - before
     # The lower half of the inverse, which is a third of the work of solving.
     inverse = np.tril(linalg.lapack.dpotri(factor[0], lower=1, overwrite_c=1)[0])
     lost = float(2 * (inverse * own).sum() - np.diag(inverse) @ np.diag(own))
