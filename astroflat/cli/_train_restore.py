@@ -28,6 +28,7 @@ _OPTIONS = (
     'width',
     'groups',
     'seed',
+    'checks',
 )
 
 
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument('--pool', type=int, default=3000, help='scenes to keep')
     data.add_argument('--kernels', type=int, default=2048, help='PSFs to keep')
     data.add_argument('--workers', type=int, help='processes that simulate')
+    data.add_argument('--checks', type=int, default=4, help='batches of the validation')
     data.add_argument(
         '--ablation',
         nargs='*',

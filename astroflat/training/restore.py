@@ -8,7 +8,6 @@ module too.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -262,7 +261,7 @@ def _tell(say: Any, text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """
-    Train the restorer from the command line.
+    Train from the command line, as ``astroflat train restore`` does.
 
     Parameters
     ----------
@@ -274,42 +273,11 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0.
     """
-    parser = argparse.ArgumentParser('astroflat.training.restore', description=__doc__)
-    parser.add_argument('--folder', required=True, type=Path)
-    parser.add_argument('--seconds', type=float)
-    parser.add_argument('--steps', type=int, default=400_000)
-    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    parser.add_argument('--batch', type=int, default=48, help='squares in a batch')
-    parser.add_argument('--size', type=int, default=128, help='side of a square')
-    parser.add_argument('--pool', type=int, default=3000, help='scenes to hold')
-    parser.add_argument('--kernels', type=int, default=2048, help='PSFs to hold')
-    parser.add_argument('--workers', type=int, help='processes that draw scenes')
-    parser.add_argument('--rate', type=float, default=1e-3)
-    parser.add_argument('--accumulate', type=int, default=1)
-    parser.add_argument('--compile', action='store_true')
-    parser.add_argument('--start', type=Path, help='weights to begin with')
-    parser.add_argument('--width', type=int, default=80, help='channels')
-    parser.add_argument('--groups', type=int, default=4)
-    parser.add_argument('--checks', type=int, default=4, help='batches to judge by')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--ablation',
-        nargs='*',
-        metavar='VARIANT',
-        help='train variants of the loss, each for --seconds or --steps',
+    from astroflat.cli import main as run
+
+    return run(
+        ['train', 'restore', *(sys.argv[1:] if arguments is None else arguments)]
     )
-    options = vars(parser.parse_args(arguments))
-    names = options.pop('ablation')
-
-    def _say(text: str) -> None:
-        sys.stdout.write(text + '\n')
-        sys.stdout.flush()
-
-    if names is None:
-        train(**options, say=_say)
-    else:
-        compare(**options, names=names, say=_say)
-    return 0
 
 
 if __name__ == '__main__':

@@ -125,7 +125,7 @@ ImageWindow.activeWindow = test.noImage ? { isNull: true } : source;
 
 const log = kind => text => seen.console.push([kind, text]);
 let steps = 0;
-const sandbox = {
+const context = {
    Dialog, ExternalProcess, FileFormatInstance, ImageWindow,
    FileFormat: class { constructor(ending) { this.ending = ending; this.isNull = false; } },
    Label: Control, Edit: Control, ComboBox: Control, PushButton: Control, NumericControl: Control,
@@ -158,6 +158,6 @@ const sandbox = {
 
 // The directives of the preprocessor are no JavaScript.
 const script = fs.readFileSync(scriptPath, 'utf8').replace(/^#.*$/gm, '');
-vm.runInNewContext(script, sandbox, { filename: scriptPath });
+vm.runInNewContext(script, context, { filename: scriptPath });
 seen.windows = seen.windows.map(({ mainView, ...rest }) => rest);
 process.stdout.write(JSON.stringify(seen));
