@@ -11,6 +11,9 @@ from astroflat.cli import _common as common
 
 __all__ = ['add_arguments', 'run']
 
+# Names that ask for one file.
+_IMAGES = ('.fits', '.fit', '.fts', '.tif', '.tiff', '.xisf')
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             common.say(f'{group.label}: {_count(group.frames)}')
         return 0
     figure = common.wants_figure(args.figure)
-    folder = Path(args.output)
+    folder = _folder(args.output)
     names = {g.label: folder / f'flat_{g.label}.fits' for g in groups}
     # A folder that is not there yet has no files to replace.
     for path in names.values() if folder.exists() else ():
@@ -91,6 +94,18 @@ def run(args: argparse.Namespace) -> int:
         rejected = solution.report is not None and solution.report.verdict == 'reject'
         status = 3 if rejected else status
     return status
+
+
+def _folder(output: str) -> Path:
+    """Return the folder for the flats; it is easily taken for a file."""
+    folder = Path(output)
+    if folder.suffix.lower() in _IMAGES and not folder.is_dir():
+        msg = (
+            f'--output {output}: each group of frames gets a flat of its own, so name '
+            f'a folder, such as {folder.stem}/'
+        )
+        raise ValueError(msg)
+    return folder
 
 
 def _count(frames: Any) -> str:

@@ -116,3 +116,11 @@ def test_selfflat_errors(night, tmp_path, capsys):
     args = ['selfflat', *lights, '-o', tmp_path / 'out', '--method', 'repair']
     assert run(*args) == 1
     assert 'needs a flat' in capsys.readouterr().err
+
+
+def test_output_of_selfflat_is_a_folder(night, tmp_path, capsys):
+    """The name of an image is refused before anything is computed."""
+    out = tmp_path / 'flat.fits'
+    assert run('selfflat', *sorted(night[0].glob('light*')), '-o', out) == 1
+    assert 'name a folder, such as flat/' in capsys.readouterr().err
+    assert not out.exists()
