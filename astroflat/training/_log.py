@@ -1,12 +1,13 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Tables of a training run that grow row by row."""
+"""What a training run tells: tables that grow row by row, and lines."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
-__all__ = ['Table']
+__all__ = ['Table', 'device_name', 'tell']
 
 
 class Table:
@@ -77,3 +78,37 @@ def _number(text: str) -> float:
     """Read a number as it was written."""
     value = float(text)
     return int(value) if text.lstrip('-').isdigit() else value
+
+
+def device_name(device: str) -> str:
+    """
+    Name a device, for the record.
+
+    Parameters
+    ----------
+    device : str
+        ``'cpu'`` or ``'cuda'``.
+
+    Returns
+    -------
+    str
+        Name of the GPU, or ``'cpu'``.
+    """
+    import torch
+
+    return torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
+
+
+def tell(say: Any, text: str) -> None:
+    """
+    Say a line, if anybody listens.
+
+    Parameters
+    ----------
+    say : callable or None
+        Takes one line of text.
+    text : str
+        The line.
+    """
+    if say:
+        say(text)

@@ -47,6 +47,20 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self.pool.close()
 
+    def fill(self, device: str) -> None:
+        """
+        Wait until the pool is full.
+
+        Parameters
+        ----------
+        device : str
+            Where it is to be.
+        """
+        import torch
+
+        self.pool.device = torch.device(device)
+        self.pool.wait(['light'], self.capacity)
+
     def maker(self, device: str, kernels: int, batch: int) -> Any:
         """
         Return what makes batches, once there is enough to make them of.

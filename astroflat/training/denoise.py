@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from astroflat.degradation._kinds import SCENE_KINDS
+from astroflat.training._log import device_name, tell
 
 __all__ = ['main', 'train']
 
@@ -104,7 +105,7 @@ def train(
     ) as made:
         validate = Validation(_validation_batch(device), say=say)
         made.wait(min(pool, 8 * count))
-        _tell(say, f'{made.filled} scenes after {time.monotonic() - begin:.1f} s')
+        tell(say, f'{made.filled} scenes after {time.monotonic() - begin:.1f} s')
         left = None if seconds is None else seconds - (time.monotonic() - begin) - 8.0
         settings = FitSettings(
             steps=steps,
@@ -133,7 +134,7 @@ def train(
         'scenes': drawn,
         'size': size,
         'seed': seed,
-        'device': _name(device),
+        'device': device_name(device),
         'start': str(start and Path(start).name),
         'loss': 'Huber of the noise after the transform; means over 4 and 16 pixels; '
         'fluxes in apertures above rings, one by one and in the mean',
@@ -141,7 +142,7 @@ def train(
     }
     path = save_weights(result.average, folder / 'denoise.safetensors', metadata=facts)
     rate_ = result.images / max(result.seconds, 1e-9)
-    _tell(say, f'{result.steps} steps, {rate_:.0f} squares/s, {drawn} scenes, {path}')
+    tell(say, f'{result.steps} steps, {rate_:.0f} squares/s, {drawn} scenes, {path}')
     return path
 
 
@@ -163,18 +164,6 @@ def _validation_batch(device: str) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(7)
     batch = make_batch(scenes, Stabiliser('cpu'), generator, defects=0.3)
     return {name: value.to(device) for name, value in batch.items()}
-
-
-def _name(device: str) -> str:
-    """Name of the device."""
-    import torch
-
-    return torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
-
-
-def _tell(say: Any, text: str) -> None:
-    if say:
-        say(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from astroflat.training import _checkpoint
 from astroflat.training._ema import WeightAverage
+from astroflat.training._graph import CapturedStep
 from astroflat.training._log import Table
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class FitSettings:
         Keep channels last in memory.
     compile : bool, optional
         Compile the network if that works on this machine.
+    graph : bool, optional
+        Record the passes of a step once and replay them: on a GPU, for batches
+        of one shape, each a step of its own.
     log_every, validate_every, save_every : int or None, optional
         Steps between rows of the log, validations, and checkpoints.
     validate_seconds, save_seconds : float or None, optional
@@ -82,6 +86,7 @@ class FitSettings:
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
+    graph: bool = False
     log_every: int = 20
     validate_every: int | None = None
     validate_seconds: float | None = None
@@ -97,6 +102,9 @@ class FitSettings:
                 raise ValueError(msg)
         if not 0.0 <= self.warmup < 1.0:
             msg = f'warmup must be in [0, 1), not {self.warmup}'
+            raise ValueError(msg)
+        if self.graph and (self.accumulate > 1 or self.device == 'cpu'):
+            msg = 'graph must be False on a CPU and where batches are accumulated'
             raise ValueError(msg)
 
 
@@ -246,6 +254,9 @@ class _Run:
         self.generator = torch.Generator(device=settings.device)
         self.generator.manual_seed(settings.seed)
         self.forward = _compiled(self.model) if settings.compile else self.model
+        self.backward = self._backward
+        if settings.graph:
+            self.backward = CapturedStep(self._backward, list(self.model.parameters()))
         self.steps = self.images = self.skipped = 0
         self.before, self.start = 0.0, time.monotonic()
         self.validated = self.saved = 0.0
@@ -287,7 +298,7 @@ class _Run:
         for _ in range(self.settings.accumulate):
             batch = _to_device(draw(self.generator), self.settings.device)
             self.images += _size(batch)
-            for name, value in self._backward(batch).items():
+            for name, value in self.backward(batch).items():
                 terms[name] = terms.get(name, 0.0) + value
         limit = self.settings.clip or math.inf
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -299,7 +310,8 @@ class _Run:
             self._count({**terms, 'gradient': norm})
         else:
             self.skipped += 1
-        self.optimizer.zero_grad(set_to_none=True)
+        if not self.settings.graph:
+            self.optimizer.zero_grad(set_to_none=True)
         self.rate = rate
 
     def _backward(self, batch: Any) -> Terms:
@@ -307,7 +319,13 @@ class _Run:
         import torch
 
         kind = torch.device(self.settings.device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.settings.bf16):
+        # What is cast in a recorded pass must be cast again in each replay.
+        with torch.autocast(
+            kind,
+            torch.bfloat16,
+            enabled=self.settings.bf16,
+            cache_enabled=not self.settings.graph,
+        ):
             terms = self.loss(self.forward, batch)
         share = 1.0 / self.settings.accumulate
         (terms['loss'] * share).backward()

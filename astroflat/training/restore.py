@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from astroflat.training._log import device_name, tell
 from astroflat.training._restore_source import Source
 
 __all__ = ['compare', 'main', 'train']
@@ -134,7 +135,7 @@ def train(
             torch.backends.cuda.matmul.allow_tf32 = True
         maker = pools.maker(device, kernels, batch)
         check = Validation(pools.held_out(device, batch, checks, kernels), say=say)
-        _tell(say, f'{len(pools.pool)} scenes after {time.monotonic() - begin:.1f} s')
+        tell(say, f'{len(pools.pool)} scenes after {time.monotonic() - begin:.1f} s')
         terms = {**WEIGHTS, **(weights or {})}
         settings = FitSettings(
             steps=steps,
@@ -142,7 +143,9 @@ def train(
             rate=rate,
             device=device,
             bf16=device == 'cuda',
+            channels_last=device == 'cuda',
             compile=compile,
+            graph=device == 'cuda' and accumulate == 1,
             accumulate=accumulate,
             validate_seconds=30.0,
             save_seconds=45.0,
@@ -161,7 +164,7 @@ def train(
     facts = _facts(result, size=size, seed=seed, device=device, loss=terms)
     save_weights(result.average, path, metadata={**facts, 'scenes': drawn})
     _summarise(say, result, device)
-    _tell(say, f'{drawn} scenes, {path}')
+    tell(say, f'{drawn} scenes, {path}')
     return path
 
 
@@ -173,7 +176,7 @@ def _facts(result: Any, **options: Any) -> dict[str, Any]:
         'steps': result.steps,
         'seconds': round(result.seconds, 1),
         **options,
-        'device': _name(options['device']),
+        'device': device_name(options['device']),
         'validation': result.validation,
     }
 
@@ -181,13 +184,13 @@ def _facts(result: Any, **options: Any) -> dict[str, Any]:
 def _summarise(say: Any, result: Any, device: str) -> None:
     """Tell how fast a training was."""
     speed = result.images / max(result.seconds, 1e-9)
-    _tell(say, f'{result.steps} steps, {result.images} squares, {speed:.0f} squares/s')
-    _tell(say, f'{result.skipped} steps skipped')
+    tell(say, f'{result.steps} steps, {result.images} squares, {speed:.0f} squares/s')
+    tell(say, f'{result.skipped} steps skipped')
     if device == 'cuda':
         import torch
 
         memory = torch.cuda.max_memory_allocated() / 2**30
-        _tell(say, f'{memory:.1f} GiB of the device at most')
+        tell(say, f'{memory:.1f} GiB of the device at most')
 
 
 def compare(
@@ -208,7 +211,7 @@ def compare(
     seconds : float
         Time for each.
     names : list of str, optional
-        Variants, by default all.
+        Variants, by default all. They share the scenes.
     say : callable, optional
         Takes one line of text on the way.
     **options
@@ -223,15 +226,20 @@ def compare(
 
     folder = Path(folder)
     rows = {}
-    for name in names or VARIANTS:
-        place = folder / name.replace(' ', '-')
-        _tell(say, f'== {name}')
-        path = train(place, seconds=seconds, weights=VARIANTS[name], say=say, **options)
-        with safe_open(str(path), framework='pt') as file:
-            facts = json.loads(file.metadata()['astroflat'])
-        rows[name] = {'images': facts['images'], **facts['validation']}
-        text = json.dumps(rows, indent=1)
-        (folder / 'ablation.json').write_text(text + '\n', encoding='utf-8')
+    with Source(*({**_POOLS, **options}[name] for name in _POOLS)) as source:
+        # All variants see the same scenes, from the first step on.
+        source.fill(options.get('device', 'cpu'))
+        options['source'] = source
+        for name in names or VARIANTS:
+            place = folder / name.replace(' ', '-')
+            tell(say, f'== {name}')
+            weights = VARIANTS[name]
+            path = train(place, seconds=seconds, weights=weights, say=say, **options)
+            with safe_open(str(path), framework='pt') as file:
+                facts = json.loads(file.metadata()['astroflat'])
+            rows[name] = {'images': facts['images'], **facts['validation']}
+            text = json.dumps(rows, indent=1)
+            (folder / 'ablation.json').write_text(text + '\n', encoding='utf-8')
     return rows
 
 
@@ -245,18 +253,6 @@ def _until(folder: Path, seconds: float | None, begin: float) -> float | None:
     # What comes after the last step takes some seconds, and starting Python did.
     rest = seconds - (time.monotonic() - begin) - min(25.0, 0.1 * seconds)
     return max(before + rest, before + 1.0)
-
-
-def _name(device: str) -> str:
-    """Name of the device."""
-    import torch
-
-    return torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
-
-
-def _tell(say: Any, text: str) -> None:
-    if say:
-        say(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
