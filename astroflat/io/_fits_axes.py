@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import math
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -12,7 +13,7 @@ from astroflat._exceptions import ImageFormatError
 from astroflat.io._fits_blocks import data_bytes, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ['check_axes']
 
@@ -33,7 +34,7 @@ class _Blocks(NamedTuple):
         return self.file.read(size)
 
 
-def check_axes(file: BinaryIO, name: str) -> None:
+def check_axes(file: BinaryIO, name: str) -> float:
     """
     Refuse more axes or columns than a FITS file can have.
 
@@ -46,6 +47,12 @@ def check_axes(file: BinaryIO, name: str) -> None:
     name : str
         What to call it in messages.
 
+    Returns
+    -------
+    most : float
+        So many HDUs the file can have; infinite if it is not compressed, where
+        no damage leads astropy back to a header that it has read.
+
     Raises
     ------
     ImageFormatError
@@ -54,24 +61,32 @@ def check_axes(file: BinaryIO, name: str) -> None:
         negative size reads the same header again and again. All other damage is
         left to it.
     """
-    for cards in _headers(file, name):
+    opener = _opener(file)
+    most = math.inf if opener is None else _count_blocks(opener(file), name) + 1
+    for cards in _headers(file, name, opener):
         for key in _COUNTS:
             value = cards.get(key, 0)
             if isinstance(value, (int, float)) and value > _MOST:
                 msg = f'{name!r} is damaged: it has {key} = {value}, more than {_MOST}'
                 raise ImageFormatError(msg)
+    return most
 
 
-def _headers(file: BinaryIO, name: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the cards that matter of all headers that can be found."""
+def _opener(file: BinaryIO) -> Callable[[BinaryIO], Any] | None:
+    """Return what opens a compressed file, or None."""
     from astroflat.io._sources_fits import packed
 
     opener = packed(file.read(6))
+    file.seek(0)
+    return opener
+
+
+def _headers(
+    file: BinaryIO, name: str, opener: Callable[[BinaryIO], Any] | None
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the cards that matter of all headers that can be found."""
     size = 1 if opener else file.seek(0, 2)
     file.seek(0)
-    if opener:
-        _check_packed(opener(file), name)
-        file.seek(0)
     blocks, position = _Blocks(opener(file) if opener else file, name), 0
     # What else is wrong with the file, its reader says.
     damage = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -86,11 +101,13 @@ def _headers(file: BinaryIO, name: str) -> Iterator[Mapping[str, Any]]:
         position = found[1] - (-data_bytes(found[0], name) // _BLOCK) * _BLOCK
 
 
-def _check_packed(stream: BinaryIO, name: str) -> None:
+def _count_blocks(stream: BinaryIO, name: str) -> int:
     """Refuse a damaged stream, over whose end astropy would stumble forever."""
+    size = 0
     try:
-        while stream.read(2**20):
-            pass
+        while chunk := stream.read(2**20):
+            size += len(chunk)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         msg = f'{name!r} cannot be decompressed, it is damaged: {error}'
         raise ImageFormatError(msg) from error
+    return size // _BLOCK

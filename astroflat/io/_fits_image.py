@@ -89,8 +89,8 @@ def _read(
     from astropy.nddata import fits_ccddata_reader
 
     with _opened(source) as file:
-        check_axes(file, name)
-    index, primary, bunit, own = _choose(source, ext, name)
+        most = check_axes(file, name)
+    index, primary, bunit, own = _choose(source, ext, name, most)
     unit = _parse_unit(bunit, name)
     with _opened(source) as file:
         ccd = fits_ccddata_reader(
@@ -115,7 +115,7 @@ def _opened(source: Any) -> Iterator[BinaryIO]:
 
 
 def _choose(
-    source: Any, ext: Any, name: str
+    source: Any, ext: Any, name: str, most: float
 ) -> tuple[int, fits.Header | None, str | None, bool]:
     """Return the index of the HDU, the primary header, unit and whether it is first."""
     from astropy.io import fits
@@ -123,7 +123,7 @@ def _choose(
     with _opened(source) as file, fits.open(file) as hdus:
         images = [
             i
-            for i, hdu in enumerate(hdus)
+            for i, hdu in enumerate(_bounded(hdus, most, name))
             if hdu.is_image and hdu.header.get('NAXIS', 0) >= 2
         ]
         first = next((i for i in images if hdus[i].name not in _COMPANIONS), None)
@@ -135,6 +135,16 @@ def _choose(
             raise ImageFormatError(msg)
         primary = hdus[0].header.copy() if index else None
         return index, primary, hdus[index].header.get('BUNIT'), index == first
+
+
+def _bounded(hdus: fits.HDUList, most: float, name: str) -> Iterator[Any]:
+    """Yield the HDUs; refuse more than there can be."""
+    for i, hdu in enumerate(hdus):
+        if i >= most:
+            # Without a sound header astropy does not know where the next one is.
+            msg = f'{name!r} is damaged: a header leads back to itself'
+            raise ImageFormatError(msg)
+        yield hdu
 
 
 def _index_of(hdus: fits.HDUList, ext: Any, name: str) -> int:

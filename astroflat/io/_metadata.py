@@ -114,7 +114,8 @@ def wcs_of_header(header: Mapping, label: str) -> Any:
         warnings.simplefilter('ignore', FITSFixedWarning)
         try:
             wcs = WCS(header, naxis=2)
-        except (ValueError, TypeError, KeyError, MemoryError) as error:
+        except Exception as error:
+            # Cards of a wrong type are used before they are looked at.
             msg = f'the WCS of {label} cannot be read: {error}'
             raise ImageFormatError(msg) from error
     return wcs if wcs.wcs.ctype[0] else None

@@ -247,12 +247,19 @@ def _decoder(path: Path, index: int, rule: SampleRule) -> Callable[[], np.ndarra
         try:
             # Stored integers, so that scaling and blanks are ours, as they
             # are in files that are not compressed.
-            with fits.open(path, do_not_scale_image_data=True, memmap=False) as hdus:
+            with (
+                # astropy leaves a file open when it raises over its content.
+                path.open('rb') as file,
+                fits.open(file, do_not_scale_image_data=True, memmap=False) as hdus,
+            ):
                 data = hdus[index].data
         except Exception as error:
             # Codecs have exceptions of their own kinds.
             msg = f'{path.name!r} cannot be decompressed: {error}'
             raise ImageFormatError(msg) from error
+        if data is None:
+            msg = f'{path.name!r} cannot be decompressed: it has no data there'
+            raise ImageFormatError(msg)
         return np.ascontiguousarray(data, dtype=rule.stored)
 
     return decode

@@ -477,3 +477,26 @@ def test_flipped_by_us(tmp_path):
     fits.setval(path, 'AFFLIP', value=True)
     with open_frames(path) as stack:
         np.testing.assert_array_equal(stack[0], image[::-1])
+
+
+def test_number_where_an_axis_type_stands(tmp_path):
+    """A WCS with a card of a wrong type is refused with the reason."""
+    [path] = write(tmp_path, [extremes('u2')])
+    fits.setval(path, 'CTYPE1', value='RA---TAN')
+    fits.setval(path, 'CTYPE2', value=7)
+    with open_frames(path) as stack:
+        np.testing.assert_array_equal(stack[0], extremes('u2'))
+        with pytest.raises(ImageFormatError, match=r'the WCS of .* cannot be read'):
+            stack.ccd(0)
+
+
+@pytest.mark.filterwarnings('ignore:Unexpected bytes', 'ignore:non-ASCII')
+def test_end_card_with_more_behind_it(tmp_path):
+    """A damaged END joins two headers; the image is refused with the reason."""
+    path = tmp_path / 'a.fits'
+    hdu = fits.CompImageHDU(extremes('i2'), compression_type='RICE_1')
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    end = b'END' + 77 * b' '
+    path.write_bytes(path.read_bytes().replace(end, end[:5] + 75 * b'\xff', 1))
+    with open_frames(path) as stack, pytest.raises(ImageFormatError, match='no data'):
+        stack.read_rows(0, 2)

@@ -341,3 +341,20 @@ def test_wrong_checksum_of_gzip(tmp_path):
     path.write_bytes(bytes(data))
     with pytest.raises(ImageFormatError, match='cannot be decompressed'):
         read_image(path)
+
+
+@pytest.mark.filterwarnings('ignore:An exception occurred', 'ignore:The HDU will be')
+def test_header_that_leads_back(tmp_path):
+    """A compressed file without a sound header is refused, not read in a circle."""
+    plain = write(tmp_path / 'a.fits', fits.PrimaryHDU(IMAGE)).read_bytes()
+    path = tmp_path / 'a.fits.gz'
+    path.write_bytes(gzip.compress(plain.replace(b' T', b'?T', 1)))
+    with pytest.raises(ImageFormatError, match='leads back to itself'):
+        read_image(path)
+
+
+def test_many_small_extensions_compressed(tmp_path):
+    """As many HDUs as fit into a compressed file are read."""
+    hdus = [fits.PrimaryHDU(), *(fits.ImageHDU() for _ in range(20))]
+    path = write(tmp_path / 'a.fits.gz', *hdus, fits.ImageHDU(IMAGE))
+    np.testing.assert_array_equal(read_image(path)[0], IMAGE)
