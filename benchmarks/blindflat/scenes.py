@@ -13,6 +13,7 @@ from astropy.nddata import CCDData
 from astroflat.degradation import (
     CAMERAS,
     NOISE_LEVELS,
+    SampledFields,
     SensorPattern,
     expose,
     make_scene,
@@ -50,6 +51,9 @@ class Case:
 
     dust_mask : `~numpy.ndarray` of bool
         True under the dust.
+
+    fields : `~astroflat.degradation.SampledFields` or None
+        What the fields of a single frame were made of.
     """
 
     entry: dict
@@ -58,6 +62,7 @@ class Case:
     gradients: list[np.ndarray]
     light: list[np.ndarray]
     dust_mask: np.ndarray
+    fields: SampledFields | None = None
 
     @property
     def single(self):
@@ -174,6 +179,7 @@ def _single(entry):
         gradients=[gradient / np.float32(camera.gain)],
         light=[light / np.float32(camera.gain)],
         dust_mask=sampled.dust_mask,
+        fields=sampled,
     )
 
 
