@@ -16,6 +16,7 @@ import numpy as np
 from astroflat import FlatSolution
 from astroflat._nddata import unpack
 from astroflat.quality import flat_residual
+from benchmarks.blindflat.motes import deep_residual
 
 PARTS = ('total', 'large', 'dust', 'pixel')
 # A pixel below this share of the median of a flat counts as not corrected.
@@ -100,7 +101,9 @@ def score(case, answer):
         ``flatness``, the root mean square of the corrected light less the
         true light, over the faint 60 % of the pixels of the sky (all pixels
         of Sun and Moon), in units of the level there; ``gradient``, the root
-        mean square error of G in the same unit, None if there is none.
+        mean square error of G in the same unit, None if there is none;
+        ``deep``, the error under motes that are deep and visible, see
+        `benchmarks.blindflat.motes`, None without any.
     """
     residual = flat_residual(answer.flat, case.flat, dust_mask=case.dust_mask)
     scores = {part: residual[f'{part}_percent'] for part in PARTS}
@@ -111,6 +114,7 @@ def score(case, answer):
     flatness, gradient = np.sqrt(np.mean(np.square(pairs), axis=0))
     scores['flatness'] = 100 * float(flatness)
     scores['gradient'] = None if answer.gradients is None else 100 * float(gradient)
+    scores['deep'] = deep_residual(case, answer.flat)
     return scores
 
 

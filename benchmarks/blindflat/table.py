@@ -76,11 +76,13 @@ def _part_tables(part):
         ]
         title = f'Residual of F in {name}: median / mean / 90th percentile'
         lines += _csv(title, ['method', *PARTS], rows)
+    lines += _deep_table(summary, labels)
     rows = [
         [
             labels[m],
             _triple(s['flatness_percent']),
-            _number(s['gradient_percent']['median']),
+            _triple(s['gradient_percent']),
+            _whole(s.get('g_not_worse')),
             f'{100 * s["not_worse"]:.0f}',
             str(s['failed']),
             str(s['refused']),
@@ -88,9 +90,9 @@ def _part_tables(part):
         ]
         for m, s in summary.items()
     ]
-    head = ['method', 'flatness (%)', 'G (%)', 'never worse (% of scenes)']
-    head += ['failed', 'refused', 'CPU seconds per scene']
-    title = 'Corrected frames: median / mean / 90th percentile of their flatness'
+    head = ['method', 'flatness (%)', 'G (%)', 'G never worse (% of scenes)']
+    head += ['never worse (% of scenes)', 'failed', 'refused', 'CPU seconds per scene']
+    title = 'Corrected frames: median / mean / 90th percentile of flatness and G'
     lines += _csv(title, head, rows)
     for names, title in (
         ([g for g in groups if g not in GEOMETRIES], 'by scenes'),
@@ -108,6 +110,20 @@ def _part_tables(part):
     return lines
 
 
+def _deep_table(summary, labels):
+    """Write what is left of deep motes, of the methods that were asked for it."""
+    known = {m: s for m, s in summary.items() if s.get('n_deep')}
+    rows = [[labels[m], _triple(s['deep_percent'])] for m, s in known.items()]
+    if not rows:
+        return []
+    counts = {s['n_deep'] for s in known.values()}
+    title = (
+        'Residual of F in per cent under motes of at least 3 % that the frame shows at '
+        f'5 sigma, in {max(counts)} frames: median / mean / 90th percentile'
+    )
+    return _csv(title, ['method', 'deep motes'], rows)
+
+
 def _row(records, entry, method):
     """Return what one scene contributes."""
     idle = records[entry['id'], 'nothing']['scores']
@@ -115,10 +131,14 @@ def _row(records, entry, method):
     solved = record['status'] == 'ok'
     scores = record['scores'] if solved else idle
     worse = [scores[k] > idle[k] + _TOLERANCE for k in ('total', 'flatness')]
-    gradient = record['scores']['gradient'] if solved else None
+    none = idle['gradient']
+    found = record['scores']['gradient'] if solved else None
+    gradient = none if found is None else found
     return {
         'entry': entry,
-        'scores': scores | {'gradient': gradient},
+        'scores': scores | {'gradient': gradient, 'deep': scores.get('deep')},
+        'estimates_g': found is not None,
+        'g_not_worse': None if none is None else gradient <= none + _TOLERANCE,
         'status': record['status'],
         'not_worse': record['status'] != 'failed' and not any(worse),
         'seconds': record['seconds'],
@@ -129,14 +149,19 @@ def _summary(rows):
     """Return the numbers of one method."""
     dirty = [row for row in rows if row['entry']['difficulty'] > 0]
     result = {'n_scenes': len(rows)}
-    for name in (*PARTS, 'flatness', 'gradient'):
-        numbers = _statistics([row['scores'][name] for row in dirty])
+    # A method that never says what G is has no error of it.
+    with_g = any(row['estimates_g'] for row in rows)
+    for name in (*PARTS, 'deep', 'flatness', 'gradient'):
+        counted = dirty if with_g or name != 'gradient' else []
+        numbers = _statistics([row['scores'][name] for row in counted])
         result[f'{name}_percent'] = numbers
         result[f'{name}_mmag'] = {
             k: None if v is None else to_mmag(v / 100) for k, v in numbers.items()
         }
     return result | {
+        'n_deep': sum(row['scores']['deep'] is not None for row in dirty),
         'not_worse': float(np.mean([row['not_worse'] for row in rows])),
+        'g_not_worse': _share([row['g_not_worse'] for row in rows]) if with_g else None,
         'failed': sum(row['status'] == 'failed' for row in rows),
         'refused': sum(row['status'] == 'refused' for row in rows),
         'seconds': float(np.median([row['seconds'] for row in rows])),
@@ -173,11 +198,22 @@ def _statistics(values):
     }
 
 
+def _share(values):
+    """Return the share that is true of what is known."""
+    values = [value for value in values if value is not None]
+    return float(np.mean(values)) if values else None
+
+
 def _csv(title, head, rows):
     """Write a table."""
     lines = [f'.. csv-table:: {title}', '   :header-rows: 1', '']
     lines += ['   ' + ', '.join(f'"{cell}"' for cell in row) for row in (head, *rows)]
     return [*lines, '']
+
+
+def _whole(share):
+    """Write a share in whole per cent."""
+    return '—' if share is None else f'{100 * share:.0f}'
 
 
 def _number(value):

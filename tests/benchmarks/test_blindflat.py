@@ -16,8 +16,11 @@ from astropy import units as u
 from astropy.nddata import CCDData
 
 import astroflat as af
+from astroflat.degradation._render import render_product
+from astroflat.degradation.fields import DustMote2D
 from benchmarks.blindflat import classical, design, methods, peers, run, runner, table
 from benchmarks.blindflat.log import ResultLog
+from benchmarks.blindflat.motes import deep_motes, mote_snr
 from benchmarks.blindflat.radial_plane import fit_radial_plane
 from benchmarks.blindflat.scenes import fingerprint, make_case, same_fingerprint
 from benchmarks.blindflat.score import as_answer, score
@@ -148,6 +151,7 @@ def test_useless_answer_scores_as_nothing(single, night):
         constant = scored(case, np.full(case.flat.shape, 250.0))
         assert constant.pop('gradient') is None
         assert nothing.pop('gradient') > 0
+        assert constant.pop('deep') == nothing.pop('deep')
         assert constant == pytest.approx(nothing, rel=1e-9)
         ratio = 1 / case.flat.astype(float)
         ratio /= np.median(ratio[~case.dust_mask])
@@ -301,6 +305,81 @@ def test_table_counts_failures_and_refusals(single):
     assert [numbers[n]['failed'] for n in functions] == [0, 1, 0, 0, 0]
     assert [numbers[n]['refused'] for n in functions] == [0, 0, 1, 0, 0]
     assert numbers['crash']['gradient_percent']['median'] is None
+
+
+def test_unknown_gradients_count_as_none(single):
+    """A method that gives G in some scenes left it in the others."""
+    entries = {name: SINGLE | {'id': name} for name in 'abc'}
+    idle = runner.run_method(single, 'nothing', classical.nothing)
+    answers = {
+        'a': (single.flat, single.gradients[0]),
+        'b': single.flat,
+        'c': (single.flat, -single.gradients[0]),
+    }
+    records = {(name, 'nothing'): idle for name in entries} | {
+        (name, 'some'): runner.run_method(single, 'some', lambda _, a=answer: a)
+        for name, answer in answers.items()
+    }
+    numbers = table.summarize(records, entries, ['nothing', 'some'])
+    nothing = idle['scores']['gradient']
+    # Right, as doing nothing, and twice as wrong.
+    assert numbers['some']['gradient_percent'] == pytest.approx(
+        {'median': nothing, 'mean': nothing, 'p90': 1.8 * nothing}, rel=1e-3
+    )
+    assert numbers['some']['g_not_worse'] == pytest.approx(2 / 3)
+    assert numbers['nothing']['g_not_worse'] == 1.0
+
+
+# ------------------------------------------------------------- deep, visible motes
+def mote_case(single, depth, **changes):
+    """Return an even frame with one mote of Gaussian edges, and its shadow."""
+    mote = DustMote2D(depth=depth, x_0=60, y_0=48, radius=12, edge=2)
+    drawn = replace(single.fields, kinds=('motes',), models=(mote,))
+    ccd = single.frames[0].copy()
+    ccd.meta['GAIN'], ccd.meta['RDNOISE'] = 2.0, changes.get('read', 0.0)
+    flat = render_product([mote], single.flat.shape)
+    light = np.full(flat.shape, changes.get('level', 400.0))
+    case = replace(
+        single,
+        fields=drawn,
+        flat=flat,
+        frames=[ccd],
+        light=[light],
+        gradients=[np.zeros(flat.shape)],
+    )
+    return case, 1.0 - flat
+
+
+def test_signal_to_noise_of_a_mote_by_hand(single):
+    """Photons alone: the matched filter is the root of a sum over pixels."""
+    case, shadow = mote_case(single, 0.1)
+    electrons = 800.0 * (1.0 - shadow)
+    expected = np.sqrt(np.sum((800.0 * shadow) ** 2 / electrons))
+    # The light without the mote is 800 electrons; what is missing is 800 times it.
+    assert mote_snr(case, shadow) == pytest.approx(expected, rel=1e-5)
+    # An independent draw: weights of the filter applied to 400 noisy frames.
+    rng = np.random.default_rng(1)
+    weight = 800.0 * shadow / electrons
+    seen = [np.sum(weight * (800.0 - rng.poisson(electrons))) for _ in range(400)]
+    assert np.mean(seen) / np.std(seen) == pytest.approx(expected, rel=0.12)
+    loud, _ = mote_case(single, 0.1, read=40.0)
+    assert mote_snr(loud, shadow) < 0.7 * expected
+
+
+def test_only_deep_and_visible_motes_are_asked_for(single):
+    """Shallow motes, and deep ones in noise, are left out; what is left counts."""
+    case, shadow = mote_case(single, 0.05)
+    mask = deep_motes(case)
+    assert mask.sum() == (shadow > 0.002).sum() > 400
+    assert deep_motes(mote_case(single, 0.029)[0]).sum() == 0
+    assert deep_motes(mote_case(single, 0.05, level=1.0, read=9.0)[0]).sum() == 0
+    idle = scored(case, np.ones(case.flat.shape))['deep']
+    half = scored(case, 1 - shadow / 2)['deep']
+    assert 3.0 < idle < 5.3
+    assert half == pytest.approx(idle / 2, rel=0.03)
+    assert scored(case, case.flat)['deep'] < 1e-4
+    assert scored(mote_case(single, 0.02)[0], 1.0)['deep'] is None
+    assert scored(replace(case, fields=None), 1.0)['deep'] is None
 
 
 def test_clean_scenes_have_a_column_of_their_own(single):
