@@ -28,6 +28,7 @@ from astroflat.io.bayer import BAYER_PATTERNS
 __all__ = ['fits_entries', 'packed']
 
 _CHUNK = 1 << 20
+_PRINTABLE = bytes(c if 32 <= c < 127 else ord('?') for c in range(256))
 # No lossless code shrinks tiles by more than this; a header that claims it is
 # damaged, and must not make us allocate what it says.
 _MAX_RATIO = 20_000
@@ -188,7 +189,8 @@ class _Builder:
             with fits.open(self.path, memmap=False) as hdus:
                 return hdus[hdu.index].header.copy()
         block = self.reader.read(hdu.data_start - hdu.header_start, hdu.header_start)
-        return fits.Header.fromstring(block)
+        # Only printable ASCII can be written again.
+        return fits.Header.fromstring(bytes(block).translate(_PRINTABLE))
 
 
 def packed(magic: bytes) -> Callable | None:

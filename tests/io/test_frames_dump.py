@@ -85,3 +85,14 @@ def test_illegal_card(tmp_path):
     np.testing.assert_array_equal(fits.getdata(out), CUBE[0])
     write_image(read_ccd(path), tmp_path / 'b.fits')
     np.testing.assert_array_equal(fits.getdata(tmp_path / 'b.fits'), CUBE[0])
+
+
+def test_letters_that_no_header_may_hold(tmp_path):
+    """Cards that are not ASCII do not cost the frame."""
+    path = tmp_path / 'a.fits'
+    hdu = fits.PrimaryHDU(CUBE[0], fits.Header({'OBSERVER': 'Mueller'}))
+    hdu.writeto(path)
+    path.write_bytes(path.read_bytes().replace(b'Mueller', 'Müller'.encode()))
+    (written,) = dump_frames(path, tmp_path / 'out')
+    assert fits.getheader(written)['OBSERVER'] == 'M??ller'
+    np.testing.assert_array_equal(fits.getdata(written), CUBE[0])
