@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     from astroflat._files import check_output
 
     figure = common.wants_figure(args.figure)
-    outputs = [args.output]
+    outputs = [args.output, common.beside(args.output, '.ecsv')]
     outputs += [] if args.no_report else [common.beside(args.output, '.json')]
     outputs += [common.beside(args.output, '.png')] if figure else []
     outputs += _interactive_outputs(args) if args.interactive else []
@@ -183,6 +183,8 @@ def _write(args: argparse.Namespace, solution: Any, *, figure: bool) -> None:
 
     options = {} if args.scale is None else {'dtype': 'uint16', 'scale': args.scale}
     written = write_flat(solution, args.output, overwrite=args.overwrite, **options)
+    motes = common.beside(args.output, '.ecsv')
+    _motes(solution).write(motes, format='ascii.ecsv', overwrite=args.overwrite)
     if not args.no_report:
         path = common.beside(args.output, '.json')
         solution.report.write(path, overwrite=args.overwrite)
@@ -193,6 +195,15 @@ def _write(args: argparse.Namespace, solution: Any, *, figure: bool) -> None:
     common.say(str(solution.report), quiet=args.quiet)
     if written.n_clipped:
         common.say(f'  clipped above 1: {written.n_clipped} pixels', quiet=args.quiet)
+
+
+def _motes(solution: Any) -> Any:
+    """Return the catalogue of the dust in the pixels of the flat."""
+    from astroflat.dust.catalogue import enlarge_catalogue
+
+    found = solution.stages['detection']
+    factor = solution.flat.shape[0] // found.mask.shape[0]
+    return enlarge_catalogue(found.catalogue, factor)
 
 
 def _write_advice(solution: Any, folder: str) -> None:

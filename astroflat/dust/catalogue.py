@@ -14,7 +14,7 @@ from astroflat.dust._judgement import judge
 if TYPE_CHECKING:
     from astroflat.dust._shadows import Shadow
 
-__all__ = ['catalogue_of_mask', 'match_catalogues']
+__all__ = ['catalogue_of_mask', 'enlarge_catalogue', 'match_catalogues']
 
 # Smaller than this, the inside of a shadow is not resolved.
 _SPECK = 4.0
@@ -180,6 +180,46 @@ def _depth_of(
     return float(drop / level), float(
         abs(drop) / max(spread, 1e-30) * np.sqrt(inside.size)
     )
+
+
+def enlarge_catalogue(catalogue: QTable, factor: int) -> QTable:
+    """
+    Bring the catalogue of an image to the pixels of one that is larger.
+
+    Parameters
+    ----------
+    catalogue : `~astropy.table.QTable`
+        As in `DustDetection`, such as that of one colour of a mosaic.
+
+    factor : int
+        Pixels of the larger image along a side of one pixel.
+
+    Returns
+    -------
+    catalogue : `~astropy.table.QTable`
+        A copy with places, radii, areas and boxes in the pixels of the larger one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflat.dust.catalogue import catalogue_of_mask, enlarge_catalogue
+    >>> mask = np.zeros((20, 30), bool)
+    >>> mask[5:8, 10:13] = True
+    >>> row = enlarge_catalogue(catalogue_of_mask(mask), 2)[0]
+    >>> float(row['x'].value), int(row['xmin']), int(row['xmax'])
+    (22.5, 20, 25)
+    """
+    table = catalogue.copy()
+    for name in ('x', 'y'):
+        # The middle of a pixel is that of the pixels in its place.
+        table[name] = factor * catalogue[name] + (factor - 1) / 2 * u.pix
+    table['radius'] = factor * catalogue['radius']
+    table['area'] = factor**2 * catalogue['area']
+    for name in ('xmin', 'ymin'):
+        table[name] = factor * catalogue[name]
+    for name in ('xmax', 'ymax'):
+        table[name] = factor * catalogue[name] + factor - 1
+    return table
 
 
 def match_catalogues(one: Any, two: Any, *, tolerance: float = 3.0) -> np.ndarray:

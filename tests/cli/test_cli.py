@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
+from astropy.table import Table
 
 import astroflat as af
 from astroflat.cli import main
@@ -45,6 +46,9 @@ def test_dustflat_and_correct(video, tmp_path, capsys):
     assert (data[:20] == 1).all()
     report = json.loads((tmp_path / 'flat.json').read_text())
     assert report['verdict'] == 'accept'
+    (mote,) = Table.read(tmp_path / 'flat.ecsv', format='ascii.ecsv')
+    assert (mote['x'], mote['y']) == pytest.approx((60, 40), abs=0.2)
+    assert mote['depth'] == pytest.approx(0.2, abs=0.02)
     assert (tmp_path / 'flat.png').stat().st_size > 10_000
     assert 'dust flat: accept' in capsys.readouterr().out
     clean = tmp_path / 'clean.ser'
@@ -54,6 +58,23 @@ def test_dustflat_and_correct(video, tmp_path, capsys):
     assert (
         json.loads((tmp_path / 'clean.json').read_text())['numbers']['n_frames'] == 21
     )
+
+
+def test_catalogue_of_a_mosaic(tmp_path):
+    """Dust that is found in planes of one colour has its place in the mosaic."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    flat = np.where(np.hypot(y - 40, x - 60) < 10, 0.8, 1.0)
+    write_ser(
+        tmp_path / 'sun.ser', rng.normal(900 * flat, 9, (9, *SHAPE)).astype('u2'),
+        bit_depth=12, color='RGGB',
+    )  # fmt: skip
+    out = tmp_path / 'flat.fits'
+    assert run('dustflat', tmp_path / 'sun.ser', '-o', out, '-q', '--no-figure') == 0
+    (mote,) = Table.read(tmp_path / 'flat.ecsv', format='ascii.ecsv')
+    assert (mote['x'], mote['y']) == pytest.approx((60, 40), abs=0.6)
+    assert mote['radius'] == pytest.approx(10, abs=0.6)
+    assert (mote['xmin'], mote['xmax']) == pytest.approx((51, 69), abs=1)
 
 
 def test_median(video, tmp_path):
