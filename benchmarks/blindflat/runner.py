@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
 
+from astroflat import DegenerateDithersError
 from benchmarks.blindflat.methods import load
 from benchmarks.blindflat.scenes import make_case
 from benchmarks.blindflat.score import as_answer, score
@@ -63,9 +64,11 @@ def run_method(case, name, function, *, timeout=None):
     -------
     dict
         ``scene``, ``method``; ``seconds`` of processor time; ``status``: 'ok',
-        'refused' (the verdict of the report is 'reject') or 'failed';
-        ``error``, what was raised, or None; ``verdict`` of the report, if any;
-        ``scores``, as returned by `score`, or None.
+        'refused' (the verdict of the report is 'reject', or the method says by
+        `~astroflat.DegenerateDithersError` that these dithers tell no flat from
+        a sky) or 'failed'; ``error``, what was raised, or None; ``verdict`` of
+        the report, and ``stated``, see `Answer`, if any; ``scores``, as returned
+        by `score`, or None.
     """
     record = {'scene': case.entry['id'], 'method': name}
     # Copies, so that a method that writes to its input harms itself alone.
@@ -84,7 +87,7 @@ def run_method(case, name, function, *, timeout=None):
         text = f'{type(error).__name__}: {error}'[:300]
         return record | {
             'seconds': seconds,
-            'status': 'failed',
+            'status': 'refused' if _refuses(error) else 'failed',
             'error': text,
             'scores': None,
         }
@@ -94,8 +97,14 @@ def run_method(case, name, function, *, timeout=None):
         'status': status,
         'error': None,
         'verdict': answer.verdict,
+        'stated': answer.stated,
         'scores': scores,
     }
+
+
+def _refuses(error):
+    """Return whether an error is an answer: no flat, rather than a wrong one."""
+    return isinstance(error, DegenerateDithersError)
 
 
 def run_all(jobs, *, processes=1, timeout=None):

@@ -39,11 +39,19 @@ class Answer:
 
     verdict : str or None
         The verdict of the report of a `FlatSolution`.
+
+    stated : float or None
+        Its uncertainty, the root mean square over the frame in per cent.
+
+    sigma : `~numpy.ndarray` or None
+        The same pixel by pixel, relative to the flat.
     """
 
     flat: np.ndarray
     gradients: list[np.ndarray] | None = None
     verdict: str | None = None
+    stated: float | None = None
+    sigma: np.ndarray | None = None
 
 
 def as_answer(result, *, shape, n_frames):
@@ -72,14 +80,26 @@ def as_answer(result, *, shape, n_frames):
     ValueError
         If the shape is wrong, or the flat has no value on half of the frame.
     """
-    verdict = None
+    verdict = sigma = None
     if isinstance(result, FlatSolution):
         verdict = None if result.report is None else result.report.verdict
+        sigma = _relative_sigma(result.flat)
         result = (result.flat, result.gradient)
     flat, gradient = result if isinstance(result, tuple) else (result, None)
     return Answer(
-        _flat(flat, shape), _gradients(gradient, shape, n_frames), verdict=verdict
+        _flat(flat, shape),
+        _gradients(gradient, shape, n_frames),
+        verdict=verdict,
+        stated=None if sigma is None else 100 * float(np.sqrt(np.mean(sigma**2))),
+        sigma=sigma,
     )
+
+
+def _relative_sigma(flat):
+    """Return the uncertainty of a flat over the flat, None where it has none."""
+    if getattr(flat, 'uncertainty', None) is None:
+        return None
+    return np.asarray(flat.uncertainty.array / flat.data, dtype=float)
 
 
 def score(case, answer):
@@ -103,7 +123,9 @@ def score(case, answer):
         of Sun and Moon), in units of the level there; ``gradient``, the root
         mean square error of G in the same unit, None if there is none;
         ``deep``, the error under motes that are deep and visible, see
-        `benchmarks.blindflat.motes`, None without any.
+        `benchmarks.blindflat.motes`, None without any;
+        ``within``, where the flat has an uncertainty, the share of pixels whose
+        error is no larger than twice that.
     """
     residual = flat_residual(answer.flat, case.flat, dust_mask=case.dust_mask)
     scores = {part: residual[f'{part}_percent'] for part in PARTS}
@@ -115,7 +137,16 @@ def score(case, answer):
     scores['flatness'] = 100 * float(flatness)
     scores['gradient'] = None if answer.gradients is None else 100 * float(gradient)
     scores['deep'] = deep_residual(case, answer.flat)
+    if answer.sigma is not None:
+        scores['within'] = _within(answer, case.flat)
     return scores
+
+
+def _within(answer, flat):
+    """Return the share of pixels, in per cent, less wrong than two sigma."""
+    ratio = answer.flat / flat
+    error = np.abs(ratio / np.median(ratio) - 1)
+    return 100 * float(np.mean(error <= 2 * answer.sigma))
 
 
 def _frame_scores(case, flat, index, guess):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 
 import astroflat as af
 from astroflat.degradation._render import render_product
@@ -252,6 +252,12 @@ def refuse(ccd):
     return af.FlatSolution(flat, report=report)
 
 
+def degenerate(frames):
+    """Say that these frames cannot tell."""
+    msg = 'the frames do not move'
+    raise af.DegenerateDithersError(msg)
+
+
 def dawdle(ccd):
     """Take too long."""
     while True:
@@ -264,6 +270,33 @@ def test_crash_is_a_result(single):
     assert record['status'] == 'failed'
     assert record['error'] == 'ZeroDivisionError: no light'
     assert record['scores'] is None
+
+
+def test_refusal_by_exception_is_no_failure(single):
+    """A method that says that these dithers tell nothing has refused."""
+    record = runner.run_method(single, 'degenerate', degenerate)
+    assert record['status'] == 'refused'
+    assert record['error'] == 'DegenerateDithersError: the frames do not move'
+    records = {(SINGLE['id'], 'degenerate'): record}
+    records[SINGLE['id'], 'nothing'] = runner.run_method(
+        single, 'nothing', classical.nothing
+    )
+    numbers = table.summarize(records, {SINGLE['id']: SINGLE}, ['nothing', 'degenerate'])
+    row = numbers['degenerate']
+    assert (row['failed'], row['refused'], row['not_worse']) == (0, 1, 1.0)
+    assert row['total_percent'] == numbers['nothing']['total_percent']
+
+
+def test_stated_uncertainty_is_compared_with_the_error(single):
+    """An error of one per cent is within two sigma where sigma is above a half."""
+    wrong = single.flat * np.where(np.arange(120) < 60, 1.0, 1.01)
+    sigma = np.where(np.arange(120) < 90, 0.01, 0.001) * wrong
+    flat = CCDData(wrong, unit='', uncertainty=StdDevUncertainty(sigma))
+    record = runner.run_method(single, 'sure', lambda _: af.FlatSolution(flat))
+    # The median of the ratio lies between its two values.
+    assert record['scores']['within'] == pytest.approx(75.0)
+    assert record['stated'] == pytest.approx(100 * np.sqrt((3e-4 + 1e-6) / 4))
+    assert 'within' not in runner.run_method(single, 'one', lambda _: 1.0)['scores']
 
 
 def test_input_is_safe(single):
