@@ -281,7 +281,9 @@ def test_refusal_by_exception_is_no_failure(single):
     records[SINGLE['id'], 'nothing'] = runner.run_method(
         single, 'nothing', classical.nothing
     )
-    numbers = table.summarize(records, {SINGLE['id']: SINGLE}, ['nothing', 'degenerate'])
+    numbers = table.summarize(
+        records, {SINGLE['id']: SINGLE}, ['nothing', 'degenerate']
+    )
     row = numbers['degenerate']
     assert (row['failed'], row['refused'], row['not_worse']) == (0, 1, 1.0)
     assert row['total_percent'] == numbers['nothing']['total_percent']
