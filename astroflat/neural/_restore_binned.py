@@ -60,12 +60,13 @@ class _Binned:
         """Return the filters at a place, in binned pixels."""
         full = self.at_full(self.factor * x, self.factor * y)
         key = id(full.kernel)
-        if key not in self.made:
+        made = self.made.get(key)
+        if made is None:
             if len(self.made) > 64:
                 self.made.clear()
             kernel = _bin_kernel(full.kernel, self.factor)
-            self.made[key] = TileFilter(kernel, full.strength)
-        return self.made[key]
+            made = self.made[key] = TileFilter(kernel, full.strength)
+        return made
 
 
 def restore_binned(

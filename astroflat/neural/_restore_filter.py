@@ -290,12 +290,13 @@ class TileFilter:
 
     def _filters(self, shape: tuple[int, int]) -> tuple[list[np.ndarray], np.ndarray]:
         """Make the filters for a shape once."""
-        if shape not in self._made:
+        made = self._made.get(shape)
+        if made is None:
             # Tiles come in a few shapes; more would only take memory.
             if len(self._made) > 3:
                 self._made.clear()
-            self._made[shape] = self._make(shape)
-        return self._made[shape]
+            made = self._made[shape] = self._make(shape)
+        return made
 
     def _make(self, shape: tuple[int, int]) -> tuple[list[np.ndarray], np.ndarray]:
         """Make the filters, and that which blurs again."""

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
 from astroflat.neural._local_level import level_rows
+from astroflat.neural._strips import run_strips, wide_strips
 
 __all__ = ['conserve']
 
@@ -21,7 +23,6 @@ _SMOOTH, _REACH = 0.6, 2.0
 # smoothed noise below which it is dark.
 _WIDE = 96
 _DARK = 4.0
-_ROWS = 512
 # Largest part of its light by which a source is scaled.
 _MOST = 0.25
 
@@ -51,36 +52,62 @@ def conserve(
     added: there the flux in an aperture is that of the linear filter,
     which has no bias. What it costs is the noise of the frame at such a scale.
     """
+    width = max(1.0, _SMOOTH * fwhm)
+    smooth = _reach(width)
+    height = wide_strips(partial(_height, width), restored, sigma, reach=smooth)
+    _keep_dark(restored, filtered, height)
+    reach = max(2 * smooth, round(_REACH * fwhm) + _reach(0.5 * fwhm))
+    planes = restored, filtered, height, sigma
+    restored[:] = wide_strips(partial(_sources, width, fwhm), *planes, reach=reach)
+
+
+def _reach(width: float) -> int:
+    """Pixels that a Gaussian of SciPy looks away."""
+    return int(4.0 * width + 0.5)
+
+
+def _height(width: float, restored: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Smoothed height over the noise that smoothing leaves."""
     from scipy.ndimage import gaussian_filter
 
-    width = max(1.0, _SMOOTH * fwhm)
     height = gaussian_filter(restored, width)
     height /= sigma * np.float32(_smoothed(width))
-    _keep_dark(restored, filtered, height)
-    near = _near_sources(height, fwhm)
-    if near.any():
-        _scale(restored, filtered, height, sigma, width)
-        near *= gaussian_filter(filtered - restored, width)
-        restored += near
+    return height
 
 
-def _scale(
+def _sources(
+    width: float,
+    fwhm: float,
     restored: np.ndarray,
     filtered: np.ndarray,
     height: np.ndarray,
     sigma: np.ndarray,
-    width: float,
-) -> None:
-    """Scale what stands out to the light of the linear filter, in place."""
+) -> np.ndarray:
+    """Return the plane with the light of its sources conserved."""
+    from scipy.ndimage import gaussian_filter
+
+    near = _near_sources(height, fwhm)
+    if not near.any():
+        return restored
+    scaled = restored * _scales(filtered - restored, height, sigma, width)
+    near *= gaussian_filter(filtered - scaled, width)
+    scaled += near
+    return scaled
+
+
+def _scales(
+    lost: np.ndarray, height: np.ndarray, sigma: np.ndarray, width: float
+) -> np.ndarray:
+    """Factors that give what stands out the light of the linear filter."""
     from scipy.ndimage import gaussian_filter
 
     noise = sigma * np.float32(_smoothed(width))
     mine = np.maximum(height * noise, 0.1 * noise)
-    ratio = gaussian_filter(filtered - restored, width) / mine
+    ratio = gaussian_filter(lost, width) / mine
     np.clip(ratio, -_MOST, _MOST, out=ratio)
     ratio *= np.clip((height - _STANDS_OUT[1]) / _STANDS_OUT[1], 0.0, 1.0)
     ratio += 1.0
-    restored *= ratio
+    return ratio
 
 
 def _near_sources(height: np.ndarray, fwhm: float) -> np.ndarray:
@@ -103,14 +130,20 @@ def _smoothed(width: float) -> float:
 
 def _keep_dark(restored: np.ndarray, filtered: np.ndarray, height: np.ndarray) -> None:
     """Give wide boxes the mean of the linear filter where they are dark, in place."""
-    dark = (np.abs(height) < _DARK).astype(np.float32)
-    shares = _box_sums(dark)
-    sums = _box_sums(dark * (filtered - restored))
-    grid = np.where(shares > 16.0, sums / np.maximum(shares, 16.0), 0.0)
+
+    def sums(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        dark = (np.abs(height[rows]) < _DARK).astype(np.float32)
+        return _box_sums(dark), _box_sums(dark * (filtered[rows] - restored[rows]))
+
+    parts = run_strips(sums, restored.shape, multiple=_WIDE)
+    shares, lost = (np.concatenate(part) for part in zip(*parts, strict=True))
+    grid = np.where(shares > 16.0, lost / np.maximum(shares, 16.0), 0.0)
     grid = grid.astype(np.float32)
-    for start in range(0, len(restored), _ROWS):
-        rows = slice(start, min(start + _ROWS, len(restored)))
+
+    def add(rows: slice) -> None:
         restored[rows] += level_rows(grid, rows, restored.shape[1], block=_WIDE)
+
+    run_strips(add, restored.shape)
 
 
 def _box_sums(values: np.ndarray) -> np.ndarray:

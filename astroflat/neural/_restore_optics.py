@@ -82,12 +82,13 @@ class Optics:
             return self.one
         # Three planes of a frame ask for the same places.
         key = round(x), round(y)
-        if key not in self.made:
+        made = self.made.get(key)
+        if made is None:
             if len(self.made) > 64:
                 self.made.clear()
             kernel = make_kernel(self.stars.kernel_at(*key))
-            self.made[key] = TileFilter(kernel, self.strength)
-        return self.made[key]
+            made = self.made[key] = TileFilter(kernel, self.strength)
+        return made
 
 
 def find_optics(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from astroflat.neural._local_level import fill_bad, level_grid, level_rows
 from astroflat.neural._restore_flux import conserve
 from astroflat.neural._restore_spikes import find_spikes
+from astroflat.neural._strips import count_threads, per_strip, run_strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +27,12 @@ __all__ = ['Found', 'denoised', 'restore_plane']
 # Mirrored pixels around the image, so that what happens at the end of a window
 # does not happen at the border.
 _FRAME = 32
-_ROWS = 256
+# Pixels that suffice for a median.
+_SAMPLE = 2**20
 # Largest tiles, where the point-spread function is one and where it changes.
 _TILE, _SMALL_TILE = 384, 256
+# Most tiles at once.
+_THREADS = 12
 # The network is trained for the mean logarithm of its error. On simulated frames it
 # takes this factor for two of three pixels of extended light to be within it.
 _DOUBT = np.float32(1.5)
@@ -109,7 +115,7 @@ def restore_plane(
     Found
         Changes and errors in the unit of the data.
     """
-    middle = float(np.median(data[~bad])) if not bad.all() else 0.0
+    middle = _middle(data, bad)
     values = fill_bad((data - middle).astype(np.float32), bad)
     level = _level(values)
     factor = _factor(data, bad, noise, level + middle)
@@ -122,7 +128,9 @@ def restore_plane(
     planes = np.stack((values, level, sigma, (bad | full).astype(np.float32)))
     around = ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME))
     planes = np.pad(planes, around, mode='symmetric')
-    function = _Tiles(session, optics, noise, middle, factor, views)
+    # A GPU waits for the filters of one tile; it gets those of several.
+    n_threads = min(_THREADS, count_threads()) if session.device == 'cuda' else 1
+    function = _Tiles(session, optics, noise, middle, factor, views, n_threads)
     found = _over_tiles(function, planes, session, varies, tile, progress)
     del planes, own
     inner = slice(_FRAME, _FRAME + len(data)), slice(_FRAME, _FRAME + data.shape[1])
@@ -187,10 +195,26 @@ def denoised(
     )
 
 
+def _middle(data: np.ndarray, bad: np.ndarray) -> float:
+    """About the median, of at most a million pixels."""
+    step = math.isqrt(max(data.size // _SAMPLE, 1))
+    for part in (slice(None, None, step),) * 2, (slice(None),) * 2:
+        good = data[part][~bad[part]]
+        if good.size:
+            return float(np.median(good))
+    return 0.0
+
+
 def _level(values: np.ndarray) -> np.ndarray:
     """Smooth local level."""
     grid = level_grid(values)
-    return level_rows(grid, slice(0, len(values)), values.shape[1])
+    level = np.empty(values.shape, np.float32)
+
+    def compute(rows: slice) -> None:
+        level[rows] = level_rows(grid, rows, values.shape[1])
+
+    run_strips(compute, level.shape)
+    return level
 
 
 def _factor(
@@ -199,8 +223,8 @@ def _factor(
     """Noise found over that of the model, 1 if that is close."""
     from astroflat.neural._denoise_plane import noise_scale
 
-    values = fill_bad(noise.forward(data).astype(np.float32), bad)
-    scale = noise_scale(values - noise.forward(level).astype(np.float32))
+    values = fill_bad(per_strip(noise.forward, data), bad)
+    scale = noise_scale(values - per_strip(noise.forward, level))
     return scale if abs(scale - 1.0) > 0.12 and scale > 0 else 1.0
 
 
@@ -208,12 +232,13 @@ def _sigma(
     noise: NoiseModel, level: np.ndarray, factor: float, values: np.ndarray
 ) -> np.ndarray:
     """Noise of the local level, never nothing."""
-    least = _LEAST * max(float(np.abs(values).max()), float(np.abs(level).max()), 1e-30)
-    return np.maximum(factor * noise.sigma(level), least).astype(np.float32)
+    ends = (f(a) for a in (values, level) for f in (np.min, np.max))
+    least = _LEAST * max(*(abs(float(end)) for end in ends), 1e-30)
+    return per_strip(lambda rows: np.maximum(factor * noise.sigma(rows), least), level)
 
 
 def _over_tiles(
-    function: Callable,
+    function: _Tiles,
     planes: np.ndarray,
     session: Session,
     varies: bool,
@@ -233,6 +258,7 @@ def _over_tiles(
         tile=tile,
         halo=card.halo,
         multiple=card.multiple,
+        batch=function.n_threads,
         out_channels=_OUT,
         blend=varies,
         with_origin=True,
@@ -250,10 +276,14 @@ class _Tiles:
     middle: float
     factor: float
     views: int
+    n_threads: int = 1
 
     def __call__(self, tiles: np.ndarray, origins: Any) -> np.ndarray:
         """Return restored, error, filtered and blurred again."""
-        return np.stack([self._one(*pair) for pair in zip(tiles, origins, strict=True)])
+        if self.n_threads == 1:
+            return np.stack(list(map(self._one, tiles, origins)))
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            return np.stack(list(pool.map(self._one, tiles, origins)))
 
     def _one(self, tile: np.ndarray, origin: Any) -> np.ndarray:
         values, level, sigma, bad = tile

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from astroflat.neural._strips import wide_strips
 
 if TYPE_CHECKING:
     from astroflat.neural._restore_filter import Kernel
@@ -19,6 +22,8 @@ _LOW = 4.0
 # Their neighbours have less than this part of what those of a star have, by two
 # standard deviations.
 _PART, _SURE = 0.5, 2.0
+# Pixels that are looked at on each side.
+_REACH = 2
 
 
 def find_spikes(values: np.ndarray, sigma: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -39,8 +44,14 @@ def find_spikes(values: np.ndarray, sigma: np.ndarray, kernel: Kernel) -> np.nda
     ndarray of bool
         True for such pixels, and for those far below all their neighbours.
     """
+    find = partial(_find, _PART * _neighbours_of_star(kernel))
+    found = np.empty(values.shape, bool)
+    return wide_strips(find, values, sigma, reach=_REACH, out=found)
+
+
+def _find(part: float, values: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Find them in some rows; neighbours of a star have twice this part."""
     peak, beside = _heights(values)
-    part = _PART * _neighbours_of_star(kernel)
     # The mean of four neighbours less that of sixteen more.
     noise = _SURE * np.sqrt(0.25 + 1.0 / 16.0) * sigma
     high = (peak > _HIGH * sigma) & (beside < part * peak - noise)

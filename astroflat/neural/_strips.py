@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['count_threads', 'per_strip', 'run_strips']
+__all__ = ['count_threads', 'per_strip', 'run_strips', 'wide_strips']
 
-# Pixels of a strip: what fits a cache beside its results.
-_PIXELS = 2**18
+# Pixels of a strip: what fits a cache beside its results; more where strips have to
+# see some rows of their neighbours.
+_PIXELS, _WIDE_PIXELS = 2**18, 2**21
 
 
 def count_threads() -> int:
@@ -32,7 +33,11 @@ def count_threads() -> int:
 
 
 def run_strips(
-    function: Callable[[slice], Any], shape: tuple[int, ...], *, multiple: int = 1
+    function: Callable[[slice], Any],
+    shape: tuple[int, ...],
+    *,
+    multiple: int = 1,
+    pixels: int = _PIXELS,
 ) -> list[Any]:
     """
     Call a function for strips of rows, on threads if there are many.
@@ -48,6 +53,9 @@ def run_strips(
     multiple : int, optional
         What the first row of each strip has to be a multiple of.
 
+    pixels : int, optional
+        About how many pixels a strip has.
+
     Returns
     -------
     list
@@ -55,7 +63,7 @@ def run_strips(
         there are does not depend on the number of threads.
     """
     rows, row = shape[0], max(1, int(np.prod(shape[1:])))
-    step = multiple * max(1, round(_PIXELS / row / multiple))
+    step = multiple * max(1, round(pixels / row / multiple))
     strips = [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
     threads = min(count_threads(), len(strips))
     if threads <= 1:
@@ -94,4 +102,43 @@ def per_strip(
         result[rows] = function(*(array[rows] for array in arrays))
 
     run_strips(compute, result.shape)
+    return result
+
+
+def wide_strips(
+    function: Callable[..., np.ndarray],
+    *arrays: np.ndarray,
+    reach: int,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """
+    Compute an array from others, each pixel from its surroundings.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the same rows of all arrays and returns as many.
+
+    *arrays : `~numpy.ndarray`
+        Arrays of one shape.
+
+    reach : int
+        How many rows up and down a pixel of the result looks.
+
+    out : `~numpy.ndarray` or None, optional
+        Where to write, none of the arrays; a new float32 array by default.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        What the function gives for the whole arrays.
+    """
+    result = np.empty(arrays[0].shape, np.float32) if out is None else out
+
+    def compute(rows: slice) -> None:
+        window = slice(max(rows.start - reach, 0), rows.stop + reach)
+        inner = slice(rows.start - window.start, rows.stop - window.start)
+        result[rows] = function(*(array[window] for array in arrays))[inner]
+
+    run_strips(compute, result.shape, pixels=_WIDE_PIXELS)
     return result

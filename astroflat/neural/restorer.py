@@ -14,6 +14,7 @@ from astroflat.neural._restore_binned import bin_factor, restore_binned
 from astroflat.neural._restore_optics import Optics, find_optics
 from astroflat.neural._restore_plane import Found, denoised, restore_plane
 from astroflat.neural._restore_protect import check_protect, protection
+from astroflat.neural._strips import run_strips
 
 if TYPE_CHECKING:
     import os
@@ -295,15 +296,21 @@ class Restorer:
         noise = self._noise(frame, data, bad | full, settings)
         found = self._found(data, bad, full, noise, optics, settings)
         keep = protection(settings.protect, data, bad, full, found, optics.fwhm)
-        noisy = 1.0 - settings.denoise
-        change = found.change + np.float32(noisy) * found.residual
-        result = (data + (1.0 - keep) * change).astype(data.dtype)
-        own = noise.model.sigma(np.where(bad, 0.0, data)).astype(np.float32) ** 2
-        error = np.sqrt(found.error**2 + noisy**2 * own)
-        error = (1.0 - keep) * error + keep * np.sqrt(own)
-        result[bad] = data[bad]
-        error[bad], found.residual[bad] = np.nan, np.nan
-        chi = found.residual / np.sqrt(own)
+        noisy = np.float32(1.0 - settings.denoise)
+        result, error, chi = np.empty_like(data), found.error, found.sigma
+
+        def finish(rows: slice) -> None:
+            gone, stays, residual = bad[rows], keep[rows], found.residual[rows]
+            own = noise.model.sigma(np.where(gone, 0.0, data[rows])).astype(np.float32)
+            change = found.change[rows] + noisy * residual
+            result[rows] = data[rows] + (1.0 - stays) * change
+            left = np.sqrt(error[rows] ** 2 + noisy**2 * own**2)
+            error[rows] = (1.0 - stays) * left + stays * own
+            result[rows][gone] = data[rows][gone]
+            error[rows][gone], residual[gone] = np.nan, np.nan
+            chi[rows] = residual / own
+
+        run_strips(finish, data.shape)
         return result, error, found.residual, chi
 
     @staticmethod

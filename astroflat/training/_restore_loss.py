@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -140,13 +141,23 @@ def _background(found: torch.Tensor, batch: dict) -> torch.Tensor:
 
 
 def _smooth(values: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian without padding: only what is known."""
+    """Gaussian over mirrored borders."""
+    rows = _smoother(values.shape[-2], sigma, values.device)
+    columns = _smoother(values.shape[-1], sigma, values.device)
+    return rows @ values @ columns.mT
+
+
+@cache
+def _smoother(size: int, sigma: float, device: torch.device) -> torch.Tensor:
+    """Matrix that smooths a column: on a GPU faster than any convolution."""
     half = math.ceil(2.5 * sigma)
-    x = torch.arange(-half, half + 1, device=values.device) / sigma
-    profile = torch.exp(-0.5 * x**2)
-    profile = (profile / profile.sum())[None, None, None, :]
-    values = functional.pad(values, (half,) * 4, mode='reflect')
-    return functional.conv2d(functional.conv2d(values, profile), profile.mT)
+    x = torch.arange(-half, half + 1)
+    profile = torch.exp(-0.5 * (x / sigma) ** 2)
+    place = (torch.arange(size)[:, None] + x).abs()
+    place = torch.where(place > size - 1, 2 * (size - 1) - place, place)
+    matrix = torch.zeros((size, size))
+    matrix.scatter_add_(1, place, (profile / profile.sum()).expand(size, -1))
+    return matrix.to(device)
 
 
 def _flux(found: torch.Tensor, batch: dict) -> torch.Tensor:
