@@ -279,7 +279,8 @@ def ticks_to_iso(ticks: int) -> str | None:
     seconds, fraction = divmod(rest, 10_000_000)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
-    return f'{_FIRST_DAY + days}T{hour:02d}:{minute:02d}:{second:02d}.{fraction:07d}'
+    day = _FIRST_DAY + np.timedelta64(days, 'D')
+    return f'{day}T{hour:02d}:{minute:02d}:{second:02d}.{fraction:07d}'
 
 
 def ticks_to_time(ticks: Any, *, scale: Literal['utc', 'local'] = 'utc') -> Time:
@@ -315,7 +316,7 @@ def ticks_to_time(ticks: Any, *, scale: Literal['utc', 'local'] = 'utc') -> Time
     bad = (ticks <= 0) | (ticks >= _LAST_TICK)
     good = np.where(bad, 630_822_816_000_000_000, ticks)  # J2000.0, any valid date
     days, rest = np.divmod(good, _TICKS_PER_DAY)
-    dates = (_FIRST_DAY + days).astype('datetime64[D]')
+    dates = _FIRST_DAY + days.astype('timedelta64[D]')
     years = dates.astype('datetime64[Y]')
     months = dates.astype('datetime64[M]')
     minutes, rest = np.divmod(rest, 600_000_000)
@@ -374,7 +375,8 @@ def time_to_ticks(time: Any) -> np.ndarray:
         jd2 = np.where(bad, 0.0, np.asarray(time.jd2))
         year, month, day, clock = erfa.d2dtf('TAI' if local else 'UTC', 7, jd1, jd2)
     months = (np.asarray(year) - 1970) * 12 + np.asarray(month) - 1
-    dates = months.astype('datetime64[M]').astype('datetime64[D]') + (day - 1)
+    dates = months.astype('datetime64[M]').astype('datetime64[D]')
+    dates = dates + (day - 1).astype('timedelta64[D]')
     ticks = (dates - _FIRST_DAY).astype(np.int64) * _TICKS_PER_DAY
     ticks += clock['h'].astype(np.int64) * 36_000_000_000
     ticks += clock['m'].astype(np.int64) * 600_000_000
