@@ -74,6 +74,20 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
         help='lights that decide on a flat at most; default: %(default)s',
     )
     group.add_argument(
+        '--overscan',
+        default='auto',
+        metavar='SECTION',
+        help="what no light reaches, such as '[1025:1056, *]', or none; default: "
+        'BIASSEC of the headers',
+    )
+    group.add_argument(
+        '--trim',
+        default='auto',
+        metavar='SECTION',
+        help='what is kept of raw frames, or none; default: TRIMSEC or DATASEC of the '
+        'headers, or what is left beside the overscan',
+    )
+    group.add_argument(
         '--no-recursive',
         action='store_true',
         help='do not look into folders inside of FOLDER',
@@ -149,6 +163,8 @@ def run(args: argparse.Namespace) -> int:
         processes=args.processes,
         mem_limit=args.mem_limit,
         scheduler=args.scheduler,
+        overscan=None if args.overscan == 'none' else args.overscan,
+        trim=None if args.trim == 'none' else args.trim,
         progress_bar=not args.quiet,
     )
     common.say(str(report), quiet=args.quiet)

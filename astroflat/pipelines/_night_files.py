@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astroflat.pipelines._night_overscan import Sections
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -69,7 +71,10 @@ class NightFile:
         Size and time of change: what tells that the file was replaced.
 
     cards : dict
-        More of the header: gain, read noise, saturation, time.
+        More of the header: gain, read noise, saturation, time, sections.
+
+    sections : Sections
+        Overscan and trim; the shape in the settings is that of what is kept.
     """
 
     name: str
@@ -82,11 +87,13 @@ class NightFile:
     master: bool = False
     stamp: str = ''
     cards: dict[str, Any] = field(default_factory=dict)
+    sections: Sections = field(default_factory=Sections)
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """What results depend on."""
-        return self.name, self.kind, self.stamp
+        parts = (self.sections.overscan, self.sections.trim)
+        return self.name, self.kind, self.stamp, *(parts if self.sections else ())
 
 
 def list_night(folder: Path, *, recursive: bool = True, leave: Path) -> list[NightFile]:
@@ -214,7 +221,10 @@ def _look(folder: Path, path: Path, header: Mapping | None) -> NightFile:
     )
 
 
-_KEPT = ('DATE-OBS', 'EGAIN', 'GAIN', 'RDNOISE', 'SATURATE', 'BITPIX', 'BZERO')
+_KEPT = (
+    *('DATE-OBS', 'EGAIN', 'GAIN', 'RDNOISE', 'SATURATE', 'BITPIX', 'BZERO'),
+    *('BIASSEC', 'TRIMSEC', 'DATASEC', 'BAYERPAT'),
+)
 
 
 def _lost_bytes(path: Path, size: int) -> int:

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat.pipelines._night_masters import is_mosaic, read_master
+from astroflat.pipelines._night_mosaic import (
+    enlarge,
+    grey_image,
+    grey_task,
+    with_changes,
+)
 from astroflat.pipelines._night_store import publish, read_json, write_json
 
 if TYPE_CHECKING:
@@ -57,6 +63,9 @@ class GroupTask:
 
     n_threads : int or None
         The number of threads.
+
+    mosaic : str
+        The colours of a mosaic, empty for others.
     """
 
     label: str
@@ -69,6 +78,7 @@ class GroupTask:
     wrong: tuple[str, ...]
     output: str
     n_threads: int | None = None
+    mosaic: str = ''
 
 
 @dataclass(frozen=True)
@@ -209,8 +219,8 @@ def _with_flats(task: GroupTask) -> SettledFlat:
     if task.method == 'given':
         words.append('used as they are, unchecked')
         return _keep(task, given, words, doubts)
-    if is_mosaic(given.flat):
-        doubts.append('the flats are of a mosaic of colours, and were not checked')
+    if is_mosaic(given.flat) != bool(task.mosaic):
+        doubts.append('of flats and lights one is a mosaic of colours: not checked')
         return _keep(task, given, words, doubts)
     if len(task.lights) < 2:
         doubts.append('one light cannot tell whether the flats fit it')
@@ -242,9 +252,13 @@ def _repaired(
     """Bring flats up to date by the lights; flats that are right stay as they are."""
     from astroflat.selfcal import repair_flat
 
-    lights = [Path(p) for p in task.lights]
     try:
-        solution = repair_flat(given, lights, add_keyword=True, **_frames(task))
+        seen, flat = task, given
+        if task.mosaic:
+            seen = grey_task(task)
+            flat = replace(given, flat=grey_image(given.flat, task.mosaic))
+        lights = [Path(p) for p in seen.lights]
+        solution = repair_flat(flat, lights, add_keyword=True, **_frames(seen))
     except ValueError as error:
         doubts.append(f'the lights cannot check the flats: {error}')
         return _keep(task, given, words, doubts)
@@ -254,6 +268,9 @@ def _repaired(
         words.append(_agreement(numbers))
         return _keep(task, given, words, doubts, numbers)
     words += _changes(numbers)
+    if task.mosaic:
+        solution = with_changes(given, flat, solution, task.mosaic)
+        words.append('the colours were taken together for this')
     return _keep(task, solution, words, doubts, numbers)
 
 
@@ -295,11 +312,17 @@ def _own(task: GroupTask, words: list[str]) -> SettledFlat:
 
     # It was decided before what belongs together.
     steps = dict.fromkeys(('temperature_step', 'rotator_step'), np.inf)
-    lights = [Path(p) for p in task.lights]
-    (solution,) = self_flats(lights, **steps, **_frames(task)).values()
+    seen = grey_task(task) if task.mosaic else task
+    lights = [Path(p) for p in seen.lights]
+    (solution,) = self_flats(lights, **steps, **_frames(seen)).values()
     report = solution.report
     words = [*words, *solution.stages['choice'][1:]]
     doubts = [] if report is None else list(report.reasons)
+    if task.mosaic:
+        if solution.gradient is not None:
+            doubts.append('the gradient was not subtracted: its colour is not known')
+        solution = enlarge(solution, task.mosaic)
+        words.append('the colours were taken together for this')
     numbers = {} if report is None else report.numbers
     if report is not None and report.verdict == 'reject':
         doubts.insert(0, f'the flat by {solution.method} is rejected and not applied')

@@ -14,6 +14,7 @@ import numpy as np
 from astroflat._provenance import add_history, record, set_card
 from astroflat.pipelines._night_flats import SettledFlat
 from astroflat.pipelines._night_masters import Noise, _thin, read_master
+from astroflat.pipelines._night_overscan import Sections, prepare
 from astroflat.pipelines._night_store import publish, read_json, write_json
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class FrameTask:
 
     device : str
         Where networks run.
+
+    sections : Sections
+        Overscan and trim.
     """
 
     name: str
@@ -84,6 +88,7 @@ class FrameTask:
     history: tuple[str, ...] = ()
     cards: dict[str, Any] = field(default_factory=dict)
     device: str = 'auto'
+    sections: Sections = field(default_factory=Sections)
 
 
 def process_frame(task: FrameTask) -> dict[str, Any]:
@@ -106,6 +111,8 @@ def process_frame(task: FrameTask) -> dict[str, Any]:
     settled = SettledFlat(**read_json(task.flat))
     raw = read_ccd(task.source)
     numbers: dict[str, Any] = _saturation(raw)
+    if task.sections:
+        raw = prepare(raw, task.sections)
     image = _offsets(raw, task, noise)
     image, flat = _flatten(image, settled, task)
     numbers |= flat | _statistics(image)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroflat._progress import progress
+from astroflat.pipelines._night_files import output_name
 from astroflat.pipelines._night_flats import GroupTask, SettledFlat, settle_flat
 from astroflat.pipelines._night_frame import FrameTask, process_frame
 from astroflat.pipelines._night_masters import (
@@ -20,8 +21,10 @@ from astroflat.pipelines._night_masters import (
     make_master,
     measure_noise,
 )
+from astroflat.pipelines._night_overscan import PrepareTask, prepare_frame
 from astroflat.pipelines._night_sets import FrameSet, Offset
 from astroflat.pipelines._night_store import publish, read_json, write_json
+from astroflat.pipelines._stages import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,6 +147,7 @@ class NightJob:
             Where it is done.
         """
         groups = {id(g): g for g, _, _ in self.todo}.values()
+        self._prepare(workers, list(groups))
         self._masters(workers, list(groups))
         ready = self._settle(workers, list(groups))
         tasks = [
@@ -166,6 +170,27 @@ class NightJob:
             total=len(tasks),
             description=description,
         )
+
+    # ------------------------------------------------------------ overscan
+    def _prepare(self, workers: Workers, groups: list[GroupPlan]) -> None:
+        """Take the overscan off what masters and flats are made of."""
+        files = {f.name: f for g in groups for f in g.needed if f.sections}
+        tasks = {
+            PrepareTask(os.fspath(self.folder / f.name), self._source(f), f.sections): f
+            for f in files.values()
+        }
+        done = self._go(workers, prepare_frame, list(tasks), 'overscan')
+        for task, result in done:
+            # A light that cannot be read is missed, and named, where it is needed.
+            if isinstance(result, Exception) and tasks[task].kind != 'light':
+                raise result
+
+    def _source(self, file: NightFile) -> str:
+        """Return where a frame is, without its overscan if it has one."""
+        if not file.sections:
+            return os.fspath(self.folder / file.name)
+        place = self.store.work / 'trimmed' / fingerprint(list(file.key))[:16]
+        return os.fspath(place / output_name(Path(file.name).name))
 
     # ------------------------------------------------------------ masters
     def _masters(self, workers: Workers, groups: list[GroupPlan]) -> None:
@@ -247,7 +272,7 @@ class NightJob:
     def _paths(self, frames: FrameSet | list[NightFile]) -> tuple[str, ...]:
         """Return the paths of frames."""
         files = getattr(frames, 'files', frames)
-        return tuple(os.fspath(self.folder / f.name) for f in files)
+        return tuple(self._source(f) for f in files)
 
     def _flat_path(self, group: GroupPlan) -> str:
         """Return where a master flat is."""
@@ -319,6 +344,7 @@ class NightJob:
             tuple(group.wrong),
             self.store.path('group', group.key),
             self.n_threads,
+            _pattern(group.lights.files[0]),
         )
 
     # ------------------------------------------------------------ lights
@@ -342,6 +368,7 @@ class NightJob:
             self._history(group, offset),
             _cards(group, offset),
             self.options.device,
+            file.sections,
         )
 
     def _history(self, group: GroupPlan, offset: Offset) -> tuple[str, ...]:
@@ -385,6 +412,12 @@ def _words(error: Exception) -> str:
     """Return an error in one line."""
     text = ' '.join(str(error).split())
     return text or type(error).__name__
+
+
+def _pattern(file: NightFile) -> str:
+    """Return the colours of a mosaic, or nothing."""
+    pattern = str(file.cards.get('BAYERPAT', '') or '').strip()
+    return pattern if len(pattern) == 4 else ''
 
 
 def _full_scale(file: NightFile) -> float | None:

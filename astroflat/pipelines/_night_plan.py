@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from astroflat.pipelines._night_files import output_name
@@ -107,6 +107,14 @@ class GroupPlan:
     words: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     key: str = ''
+
+    @property
+    def needed(self) -> list[NightFile]:
+        """The frames that masters, noise and the flat are made of."""
+        offsets = [*self.offsets.values(), self.flat_offset]
+        sets = [s for o in offsets for s in (o.bias, o.dark, o.zero)]
+        files = [f for s in (*sets, self.flats) if s is not None for f in s.files]
+        return [*files, *self.noise[0], *self.noise[1], *self.sample]
 
     @property
     def sample_offset(self) -> Offset:
@@ -268,6 +276,10 @@ def _describe(files: list[NightFile]) -> tuple[list[str], list[str]]:
     ]
     doubts += [f'{f.name} is damaged: {f.why}' for f in files if f.kind == 'damaged']
     words += [f'{f.name} left out: {f.why}' for f in files if f.kind == 'other']
+    cut = Counter(str(f.sections) for f in files if f.sections)
+    words += [f'{n} frames: {what}' for what, n in sorted(cut.items())]
+    odd = Counter(f.sections.doubt for f in files if f.sections.doubt)
+    doubts += [f'{n} frames: {what}' for what, n in sorted(odd.items())]
     return words, doubts
 
 
@@ -284,6 +296,8 @@ def _plan_group(
         e: choose_offset(lights.settings, e, lights.mjd, sets['bias'], sets['dark'])
         for e in sorted(exposures, key=lambda e: (e is None, e))
     }
+    if all(f.sections.overscan for f in lights.files):
+        offsets = {e: _above_overscan(o) for e, o in offsets.items()}
     plan = GroupPlan(lights, offsets)
     for exposure, offset in offsets.items():
         which = '' if len(offsets) == 1 else f'{_seconds(exposure)}: '
@@ -309,6 +323,21 @@ def _plan_group(
         ]
     )
     return plan
+
+
+def _above_overscan(offset: Offset) -> Offset:
+    """Say what an overscan is worth: it is the zero point, if nothing else is."""
+    frames = [s for s in (offset.bias, offset.dark, offset.zero) if s is not None]
+    if not frames:
+        words = ('neither bias nor dark: the overscan is the zero point',)
+        return replace(offset, words=words, doubts=())
+    doubts = tuple(
+        f'the {s.name} had no overscan taken off here, the lights had: a pedestal in '
+        'it would be subtracted twice'
+        for s in frames
+        if not all(f.sections.overscan for f in s.files)
+    )
+    return replace(offset, doubts=(*offset.doubts, *doubts))
 
 
 def _seconds(exposure: float | None) -> str:
@@ -363,6 +392,8 @@ def _plan_flat_offset(
         found = [choose_offset(settings, None, flats.mjd, sets['bias'], [])] * len(
             found
         )
+    if all(f.sections.overscan for f in flats.files):
+        found = [_above_overscan(o) for o in found]
     plan.flat_offset = found[0]
     plan.flat_scales = tuple(o.scale for o in found)
     plan.words += [f'flats: {w}' for w in found[0].words]

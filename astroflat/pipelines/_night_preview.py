@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat.pipelines._night_masters import read_master
+from astroflat.pipelines._night_overscan import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from astropy.nddata import CCDData
+
+    from astroflat.pipelines._night_files import NightFile
     from astroflat.pipelines._night_job import NightJob
     from astroflat.pipelines._night_plan import GroupPlan
 
@@ -54,7 +58,7 @@ def make_preview(job: NightJob, group: GroupPlan) -> dict[str, Any] | None:
     offset = (0 if bias is None else bias) + (
         0 if dark is None else group.sample_offset.scale * dark
     )
-    before = _median(read_master(job.folder / f.name).data - offset for f in files)
+    before = _median(_raw(job, f).data - offset for f in files)
     after = _median(
         read_master(job.store.folder / job.plan.outputs(f, job.options)['calibrated'])
         for f in files
@@ -69,6 +73,12 @@ def make_preview(job: NightJob, group: GroupPlan) -> dict[str, Any] | None:
     if 'flat' in settled.files:
         preview['flat'] = _listed(reduce(read_master(settled.files['flat']).data))
     return preview
+
+
+def _raw(job: NightJob, file: NightFile) -> CCDData:
+    """Return a light before anything but the overscan was taken off."""
+    image = read_master(job.folder / file.name)
+    return prepare(image, file.sections) if file.sections else image
 
 
 def _median(images: Iterable[Any]) -> np.ndarray:

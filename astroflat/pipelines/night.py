@@ -21,6 +21,8 @@ Flats = Literal['auto', 'given', 'lights', 'single', 'none']
 _FLATS = ('auto', 'given', 'lights', 'single', 'none')
 # Bytes per pixel that one frame at work needs at most, masters included.
 _BYTES = 130
+# The same for the decision on the flat of a group, however many lights decide.
+_DECIDING = 410
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def run_night(
     n_workers: int | None = None,
     processes: bool = False,
     mem_limit: float = 4e9,
+    overscan: str | None = 'auto',
+    trim: str | None = 'auto',
     client: Any = None,
     scheduler: str | None = None,
     progress_bar: bool = False,
@@ -165,7 +169,16 @@ def run_night(
         Processes in place of threads.
 
     mem_limit : float, optional
-        Bytes of memory for the frames at work.
+        Bytes of memory for the frames at work. To decide on a flat takes some
+        410 bytes for each pixel of a frame in any case, one group after the
+        other on this machine; the plan says so where that is more.
+
+    overscan, trim : str or None, optional
+        The part of a raw frame that no light reaches, whose level is
+        subtracted, and the part that is kept: sections as FITS writes them,
+        such as ``'[1025:1056, *]'``, for all frames of the size of the lights.
+        'auto' takes those of ``BIASSEC``, and of ``TRIMSEC`` or ``DATASEC``;
+        `None` leaves frames as they are.
 
     client : `dask.distributed.Client`, optional
         A cluster to work on. Its workers see both folders under the same
@@ -232,6 +245,7 @@ def run_night(
     """
     from astroflat.pipelines._night_files import list_night
     from astroflat.pipelines._night_job import NightJob
+    from astroflat.pipelines._night_overscan import with_sections
     from astroflat.pipelines._night_plan import NightOptions, make_plan
     from astroflat.pipelines._night_store import NightStore
 
@@ -243,10 +257,12 @@ def run_night(
         raise ValueError(msg)
     options = NightOptions(flats, denoise, restore, device, sample)
     files = list_night(folder, recursive=recursive, leave=target)
+    files = with_sections(files, overscan, trim)
     job = NightJob(
         folder, NightStore(target), make_plan(files, options), options, progress_bar
     )
     job.look()
+    _note_memory(job, mem_limit)
     n = _count_workers(job.plan, n_workers, mem_limit)
     if dry_run:
         return _planned(job)
@@ -279,6 +295,23 @@ def _count_workers(plan: NightPlan, n_workers: int | None, mem_limit: float) -> 
     largest = max(ny * nx for ny, nx in shapes)
     fitting = int(mem_limit // (largest * _BYTES))
     return max(1, min(count_threads(n_workers), fitting))
+
+
+def _note_memory(job: Any, mem_limit: float) -> None:
+    """Say what a decision on a flat takes, where that is more than is allowed."""
+    if job.options.flats not in ('auto', 'lights'):
+        return
+    for group in {id(g): g for g, _, _ in job.todo}.values():
+        ny, nx = group.lights.settings['shape']
+        # Of a mosaic the cells are looked at, not the pixels.
+        mosaic = group.lights.files[0].cards.get('BAYERPAT')
+        need = _DECIDING * ny * nx / (4 if mosaic else 1)
+        if need > mem_limit and group.key not in job.settled:
+            # The results must not depend on the memory: it is said, not evaded.
+            group.words.append(
+                f'to decide on the flat takes {need / 1e9:.1f} GB, more than mem_limit '
+                f'({mem_limit / 1e9:.1f} GB); flats="given" needs no more than that'
+            )
 
 
 def _missing_pages(folder: Path) -> bool:

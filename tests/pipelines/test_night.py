@@ -26,7 +26,7 @@ import astroflat as af
 from astroflat.io.images import read_ccd
 from astroflat.pipelines import NightReport, run_night
 from astroflat.pipelines._night_plan import NightOptions, make_plan
-from astroflat.pipelines.night import _BYTES, _count_workers
+from astroflat.pipelines.night import _BYTES, _DECIDING, _count_workers
 
 
 def contents(folder):
@@ -303,7 +303,7 @@ def test_mosaic_keeps_its_colours(tmp_path):
         data = expose(3000 * flat * red, rng)
         write(tmp_path, f'l{i}.fits', data, 'LIGHT', EXPTIME=60.0, **cards)
     report = run_night(tmp_path, n_workers=1)
-    assert 'mosaic of colours, and were not checked' in ' '.join(report.reasons)
+    assert 'mosaic' not in ' '.join(report.reasons)
     ccd = read_ccd(tmp_path / 'calibrated/l0.fits')
     true = 3000 * red
     assert np.mean(ccd.data / true) == pytest.approx(1, abs=2e-3)
@@ -386,6 +386,20 @@ def test_memory_limits_the_workers():
     assert _count_workers(plan, 8, 3.5 * _BYTES * 2e6) == 3
     assert _count_workers(plan, 2, 3.5 * _BYTES * 2e6) == 2
     assert _count_workers(plan, 8, 1.0) == 1
+
+
+def test_memory_of_a_decision_is_told(tmp_path):
+    """A flat that takes more memory than allowed is announced, not refused."""
+    make_night(tmp_path, n=2)
+    need = _DECIDING * SHAPE[0] * SHAPE[1]
+    text = 'to decide on the flat takes'
+    for options, told in (
+        ({'mem_limit': 0.9 * need}, True),
+        ({'mem_limit': 1.1 * need}, False),
+        ({'mem_limit': 0.9 * need, 'flats': 'given'}, False),
+    ):
+        report = run_night(tmp_path, dry_run=True, **options)
+        assert (text in str(report)) == told
 
 
 def test_wrong_arguments(tmp_path):
