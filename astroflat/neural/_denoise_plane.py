@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat.neural._denoise_conserve import conserve
+from astroflat.neural._denoise_wide import ask_wide, bin_side
 from astroflat.neural._local_level import fill_bad, level_grid, level_rows
 from astroflat.neural._strips import per_strip, run_strips
 
@@ -28,9 +29,10 @@ def denoise_plane(
     session: Session,
     *,
     strength: float = 1.0,
+    most: int = 4,
     tile: int | None = None,
     progress: Any = None,
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, float, int]:
     """
     Denoise a plane.
 
@@ -46,6 +48,9 @@ def denoise_plane(
         Network.
     strength : float, optional
         Part of the noise that is taken away.
+    most : int, optional
+        Side of the largest bins that the network may look at where nothing is
+        sharp.
     tile : int, optional
         Side of the tiles.
     progress : bool or callable, optional
@@ -55,11 +60,21 @@ def denoise_plane(
     -------
     tuple
         Result in the dtype of the input; standard deviation that is left,
-        float32; and the noise found in units of the model.
+        float32; the noise found in units of the model; and the side of the bins
+        that the network looked at, 1 where it saw the pixels.
     """
     values, scale, factor = _see(data, bad, noise)
     found = _ask(values, session, tile, progress)
-    conserve(found, values, bad)
+    side = min(most, bin_side(fill_bad(data, bad)))
+    wide = None
+    if side > 1:
+        heights = fill_bad(per_strip(noise.forward, data), bad) / np.float32(factor)
+        wide = ask_wide(lambda v: _ask_bins(v, session, tile), heights, side, found)
+    if wide is None:
+        side = 1
+        conserve(found, values, bad)
+    else:
+        found = wide
     found[0] *= np.float32(strength * factor)
     result, left = np.array(data), np.empty(data.shape, np.float32)
 
@@ -72,15 +87,27 @@ def denoise_plane(
     run_strips(back, data.shape)
     result[bad] = data[bad]
     left[bad] = noise.sigma(data[bad])
-    return result, left, scale
+    return result, left, scale, side
+
+
+def _ask_bins(values: np.ndarray, session: Session, tile: int | None) -> np.ndarray:
+    """Find the noise of means over pixels, which sums to nothing."""
+    values, _, factor = _flatten(np.array(values))
+    found = _ask(values, session, tile, None)
+    conserve(found, values, np.zeros(values.shape, bool))
+    found[0] *= np.float32(factor)
+    return found
 
 
 def _see(
     data: np.ndarray, bad: np.ndarray, noise: NoiseModel
 ) -> tuple[np.ndarray, float, float]:
     """Return what the network sees, the noise found, and what it is divided by."""
-    values = per_strip(noise.forward, data)
-    values = fill_bad(values, bad)
+    return _flatten(fill_bad(per_strip(noise.forward, data), bad))
+
+
+def _flatten(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Take the local level away and make the noise 1, in place."""
     grid = level_grid(values)
     scale = noise_scale(values)
     factor = scale if abs(scale - 1.0) > _CLOSE and scale > 0 else 1.0

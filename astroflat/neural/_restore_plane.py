@@ -181,7 +181,7 @@ def denoised(
     """
     from astroflat.neural._denoise_plane import denoise_plane
 
-    result, left, _ = denoise_plane(
+    result, left, *_ = denoise_plane(
         data, bad, noise, session, tile=tile, progress=progress
     )
     change = (result - data).astype(np.float32)

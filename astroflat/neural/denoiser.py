@@ -36,8 +36,10 @@ class _Settings:
     offset: float | None
     saturation: float | None
     strength: float
+    max_bin: int = 4
     noise: list[FoundNoise] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
+    sides: list[int] = field(default_factory=list)
 
 
 class Denoiser:
@@ -78,6 +80,9 @@ class Denoiser:
     which is subtracted from the pixel. The inverse is exact, and unbiased where
     noise was removed. No pixel is changed by more than 12 standard deviations of
     its noise; far above the local level, in bright stars, nothing is changed.
+
+    Where nothing is sharp, the network looks at means over pixels instead, whose
+    noise it knows better; the header says so (``AFBIN``).
 
     Photometry belongs on the original frame: what the network does not recognise as
     a source it takes for noise.
@@ -125,6 +130,7 @@ class Denoiser:
         mask: Any = None,
         bayer: bool | None = None,
         strength: float = 1.0,
+        max_bin: int = 4,
         tile: int | None = None,
         progress_bar: bool = False,
     ) -> Any:
@@ -162,6 +168,11 @@ class Denoiser:
 
         strength : float, optional
             Part of the noise to remove, 0 to 1.
+
+        max_bin : int, optional
+            Where nine of ten stars are at least 6 pixels wide and nothing else is
+            sharper, the network looks at means over 2 x 2 up to this many pixels,
+            and all that is finer is noise. 1 to never do this.
 
         tile : int, optional
             Side of the tiles in pixels.
@@ -205,7 +216,10 @@ class Denoiser:
         frame = unpack(image, name='image', mask=mask, ndim=(2, 3))
         if saturation is None:
             saturation = header_value(frame.meta, ('SATURATE',))
-        settings = _Settings(gain, readnoise, offset, saturation, strength)
+        if max_bin < 1:
+            msg = f'max_bin must be at least 1, not {max_bin}'
+            raise ValueError(msg)
+        settings = _Settings(gain, readnoise, offset, saturation, strength, max_bin)
         data, left = np.array(frame.data), np.empty(frame.shape, np.float32)
         for part in _planes(frame, bayer):
             data[part], left[part] = self._plane(
@@ -286,12 +300,13 @@ class Denoiser:
             offset=settings.offset,
             is_electron=str(frame.unit) in ('electron', 'ph'),
         )
-        result, left, scale = denoise_plane(
+        result, left, scale, side = denoise_plane(
             data,
             bad,
             found.model,
             self._session,
             strength=settings.strength,
+            most=settings.max_bin,
             tile=tile,
             progress=progress_bar,
         )
@@ -300,6 +315,7 @@ class Denoiser:
         left[full] = found.model.sigma(data[full])
         settings.noise.append(found)
         settings.scales.append(scale)
+        settings.sides.append(side)
         return result, left
 
     def _meta(self, frame: Frame, settings: _Settings) -> Any:
@@ -319,6 +335,8 @@ class Denoiser:
             cards['AFRDNOIS'] = (round(model.readnoise, 4), '[electron] read noise')
             cards['AFOFFSET'] = (round(model.offset, 4), 'value without light')
             cards['AFNOISE'] = (round(settings.scales[0], 4), 'noise found / expected')
+        if settings.sides:
+            cards['AFBIN'] = (max(settings.sides), '[pix] side of bins of the network')
         cards['AFDENOIS'] = (settings.strength, 'part of the noise removed')
         source = settings.noise[0].source if settings.noise else 'nothing'
         record(
