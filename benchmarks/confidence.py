@@ -5,7 +5,7 @@ Compare the confidence of `astroflat.FlatCorrector` with what is right.
 Run ``python benchmarks/confidence.py --figure reliability.png``: frames like
 those of the blind-flat benchmark, with other seeds, are corrected one by one.
 For pixels of like confidence the share of those whose flat is right to 1 % is
-printed, and the share of errors within one standard deviation.
+printed, and the share of errors of F and of G within one standard deviation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHIFT = 9_000_000
 _EDGES = np.linspace(0, 1, 11)
 
 
-def samples(n_frames):
+def samples(n_frames, shift=_SHIFT):
     """
     Correct frames and compare with their truth.
 
@@ -32,10 +32,14 @@ def samples(n_frames):
     n_frames : int
         How many frames.
 
+    shift : int, optional
+        Added to the seeds of the benchmark.
+
     Yields
     ------
     tuple of `~numpy.ndarray`
-        Confidence, error relative to the truth, and standard deviation of every
+        Confidence, error of F relative to the truth and its standard deviation,
+        error of G in its standard deviations (empty where no G is found), of every
         97th pixel of a frame.
     """
     import astroflat as af
@@ -44,13 +48,22 @@ def samples(n_frames):
 
     corrector = af.FlatCorrector(device='cpu')
     for entry in list(scenes(read_manifest(), 'single').values())[:n_frames]:
-        case = make_case(entry | {'seed': entry['seed'] + _SHIFT})
+        case = make_case(entry | {'seed': entry['seed'] + shift})
         solution = corrector.estimate(case.frames[0])
         error = solution.flat.data / case.flat
         error = error / np.median(error) - 1
         sigma = solution.flat.uncertainty.array / solution.flat.data
-        parts = (solution.confidence, error, sigma)
+        ratio = _gradient_error(solution.gradient, case.gradients[0])
+        parts = (solution.confidence, error, sigma, ratio)
         yield tuple(part.ravel()[::97] for part in parts)
+
+
+def _gradient_error(found, truth):
+    """Return the error of G in its standard deviations; the constant is free."""
+    if found is None:
+        return np.empty(0)
+    error = found.data - found.data.mean() - (truth - truth.mean())
+    return error / found.uncertainty.array
 
 
 def main(argv=None):
@@ -69,12 +82,17 @@ def main(argv=None):
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--frames', type=int, default=242)
+    parser.add_argument('--seed', type=int, default=_SHIFT, help='added to the seeds')
     parser.add_argument('--figure', help='file for the figure')
     args = parser.parse_args(argv)
-    rows = list(samples(args.frames))
-    said, error, sigma = (np.concatenate(part) for part in zip(*rows, strict=True))
+    rows = list(samples(args.frames, args.seed))
+    said, error, sigma, ratio = (
+        np.concatenate(part) for part in zip(*rows, strict=True)
+    )
     right = np.abs(error) < 0.01
     print(f'{len(rows)} frames; within one sigma: {np.mean(np.abs(error) < sigma):.3f}')
+    n = sum(len(row[3]) > 0 for row in rows)
+    print(f'{n} frames with G; within one sigma: {np.mean(np.abs(ratio) < 1):.3f}')
     table = []
     for low, high in itertools.pairwise(_EDGES):
         chosen = (said >= low) & (said <= high)

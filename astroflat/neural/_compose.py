@@ -32,6 +32,9 @@ Parts = Literal['all', 'dust', 'smooth']
 
 #: Ratio of a field to its uncertainty at which it begins to be applied, and is.
 GATE = (1.2, 1.8)
+#: By how much the errors of a G that is applied are larger than those of all: it is
+#: applied where it came out large. From frames that no training had.
+APPLIED = 1.25
 #: Scatter of the cells of the corrected frame beyond which a scene that fills the
 #: frame is likelier than a field, and beyond which it is certain.
 STRUCTURE = (0.25, 0.35)
@@ -158,11 +161,12 @@ def estimate_plane(
     if strength != 1:
         log_v = np.float32(strength) * log_v
     level = np.float32(smooth.level)
+    spread_g = float(networks.fields.card.extra.get('gradient_scale', APPLIED))
     return PlaneFields(
         log_flat=log_v,
         sigma=sigma,
         gradient=np.float32(strength) * level * g,
-        sigma_gradient=level * sigma_g,
+        sigma_gradient=level * np.float32(spread_g) * sigma_g,
         smooth=smooth,
         dust=dust,
         gates=gates,

@@ -19,6 +19,8 @@ __all__ = ['confidence_of', 'make_report']
 
 # What "right" means for the confidence.
 _RIGHT = 0.01
+# The chance is x / sqrt(2 + x^2), and 0.6827 at one standard deviation.
+_WINGS = 0.6827**-2 - 1.0
 # The correction has to leave at most this share of what doing nothing leaves.
 _WORTH = 0.8
 _UNUSUAL, _FOREIGN = 2.0, 4.0
@@ -36,13 +38,18 @@ def confidence_of(sigma: np.ndarray) -> np.ndarray:
     Returns
     -------
     `~numpy.ndarray`
-        float32, from 0 to 1, for a normal distribution.
+        float32, from 0 to 1.
+
+    Notes
+    -----
+    For Student's distribution with two degrees of freedom, 68.27 % of which are
+    within one standard deviation: the errors of F have such wings, where dust or a
+    slope was not seen. Those of a normal distribution would say 0.98 where 0.91 are
+    right.
     """
-    from scipy.special import erf
 
     def chance(part: np.ndarray) -> np.ndarray:
-        with np.errstate(divide='ignore'):
-            return erf(_RIGHT / (math.sqrt(2) * part))
+        return _RIGHT / np.sqrt(_RIGHT**2 + _WINGS * np.square(part))
 
     return per_strip(chance, sigma)
 
