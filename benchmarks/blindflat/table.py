@@ -113,15 +113,34 @@ def _part_tables(part):
 def _deep_table(summary, labels):
     """Write what is left of deep motes, of the methods that were asked for it."""
     known = {m: s for m, s in summary.items() if s.get('n_deep')}
-    rows = [[labels[m], _triple(s['deep_percent'])] for m, s in known.items()]
-    if not rows:
+    if not known:
         return []
-    counts = {s['n_deep'] for s in known.values()}
+    groups = {g: n for s in known.values() for g, (n, _) in s['deep_groups'].items()}
+    rows = [
+        [
+            labels[m],
+            _triple(s['deep_percent']),
+            *(_pair(s['deep_groups'][g][1]) for g in groups),
+        ]
+        for m, s in known.items()
+    ]
     title = (
-        'Residual of F in per cent under motes of at least 3 % that the frame shows at '
-        f'5 sigma, in {max(counts)} frames: median / mean / 90th percentile'
+        'Residual of F in per cent under motes of at least 3 % that the noise of the '
+        'frame does not hide (5 sigma): median / mean / 90th percentile of all frames '
+        'with such motes, median / 90th percentile by scenes'
     )
-    return _csv(title, ['method', 'deep motes'], rows)
+    counts = [f'{name} ({n} frames)' for name, n in groups.items()]
+    total = f'all ({max(s["n_deep"] for s in known.values())} frames)'
+    return _csv(title, ['method', total, *counts], rows)
+
+
+def _deep_groups(rows):
+    """Return number and statistics of the scenes of each group with deep motes."""
+    found = {name: [] for name in GROUPS}
+    for row in rows:
+        if row['scores']['deep'] is not None:
+            found[group_of(row['entry'])].append(row['scores']['deep'])
+    return {n: [len(v), _statistics(v)] for n, v in found.items() if v}
 
 
 def _row(records, entry, method):
@@ -160,6 +179,7 @@ def _summary(rows):
         }
     return result | {
         'n_deep': sum(row['scores']['deep'] is not None for row in dirty),
+        'deep_groups': _deep_groups(dirty),
         'not_worse': float(np.mean([row['not_worse'] for row in rows])),
         'g_not_worse': _share([row['g_not_worse'] for row in rows]) if with_g else None,
         'failed': sum(row['status'] == 'failed' for row in rows),
