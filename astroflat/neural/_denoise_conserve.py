@@ -14,14 +14,16 @@ __all__ = ['conserve']
 # Side of the boxes in which the noise sums to nothing: its mean over one is known
 # to one percent.
 _WIDE = 96
-# Width in pixels of what it sums to nothing over around sources, and the height of
-# these in standard deviations of the noise of a pixel, from nothing to all.
-_NARROW = 1.5
+# Width in pixels of what it sums to nothing over around sources, how often what is
+# smooth of it is taken away (after once, some leaks through the edge of an aperture),
+# and the height of sources in standard deviations of the noise of a pixel, from
+# nothing to all.
+_NARROW, _TIMES = 2.0, 2
 _STANDS_OUT = (0.4, 0.8)
 # How far from what stands out, and over how many pixels that ends.
 _AROUND, _EDGE = 11, 1.0
 # Rows around a strip that its filters reach, each four widths far.
-_REACH = (4, _AROUND // 2 + round(4 * _EDGE), round(4 * _NARROW))
+_REACH = (4, _AROUND // 2 + round(4 * _EDGE), _TIMES * round(4 * _NARROW))
 _HALO = _REACH[0] + _REACH[1] + _REACH[2]
 
 
@@ -87,9 +89,12 @@ def _near_sources(
     near = _near(values[wide] - noise)
     if not near[inside].any():
         return np.zeros_like(noise[inside])
-    near *= gaussian_filter(noise, _NARROW)
+    near *= share
     near /= np.maximum(gaussian_filter(share, _NARROW), 0.1)
-    return (share * near)[inside]
+    left = noise.copy()
+    for _ in range(_TIMES):
+        left -= near * gaussian_filter(left, _NARROW)
+    return (noise - left)[inside]
 
 
 def _near(height: np.ndarray) -> np.ndarray:

@@ -150,8 +150,8 @@ def test_what_is_fine_sums_to_nothing():
     means = found[0].reshape(60, 4, 63, 4).mean(axis=(1, 3))
     # To a fifteenth of the noise of a mean, which is 1 / 4.
     assert means.std() < 1 / 60
-    # All but one in sixteen of its variance is taken away.
-    assert np.var(values - found[0]) == pytest.approx(1 / 16, rel=0.3)
+    # The variance of means over sixteen pixels is left, and what the spline adds.
+    assert 1 / 16 < np.var(values - found[0]) < 0.1
     np.testing.assert_allclose(found[1], 0.05, rtol=1e-3)
 
 

@@ -155,6 +155,26 @@ def test_tiles_do_not_show(denoiser):
     np.testing.assert_allclose(one, many, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ('middle', 'width', 'height', 'left'),
+    [(0.0, 1.0, -1.0, 0.1), (0.0, 2.5, 0.3, 0.1), (3.5, 0.7, 0.1, 0.3)],
+    ids=['core', 'star', 'wings'],
+)
+def test_flux_in_apertures_comes_back(middle, width, height, left):
+    """Light of a star that was taken for noise is given back within an aperture."""
+    from astroflat.neural import _denoise_conserve
+
+    r = np.hypot(*(axis - 48.0 for axis in np.mgrid[:96, :96]))
+    wrong = height * np.exp(-0.5 * ((r - middle) / width) ** 2)
+    star = 8.0 * np.exp(-0.5 * (r / 1.27) ** 2)
+    found = np.stack([wrong, np.full(r.shape, 0.3)]).astype('f4')
+    values = (star + wrong).astype('f4')
+    _denoise_conserve.conserve(found, values, np.zeros(r.shape, bool))
+    for radius in (4.5, 6.0):
+        lost = [field[r < radius].sum() for field in (wrong, found[0])]
+        assert abs(lost[1]) < left * abs(lost[0])
+
+
 def test_strips_do_not_show(monkeypatch, field):
     """What noise sums to does not depend on how many rows are done at a time."""
     from astroflat.neural import _denoise_conserve, _strips
