@@ -68,17 +68,19 @@ FILTERS = {
 }
 
 
-def cases(quick, cameras=('ccd', 'cmos', 'dslr')):
-    """Yield name, truth and frame of each case."""
+def cases(quick, cameras=('ccd', 'cmos', 'dslr'), exposures=1):
+    """Yield name, truth and frame of each case; more exposures have other noise."""
     kinds = ('starfield', 'galaxies', 'emission_nebula')
     skies = {'ccd': (50, 1000), 'cmos': (20, 300), 'dslr': (100,)}
     for camera in cameras:
         for level in skies[camera]:
             for kind in kinds[:1] if quick else kinds:
-                yield one_case(camera, level, kind, size=256 if quick else 512)
+                for seed in range(5, 5 + exposures):
+                    size = 256 if quick else 512
+                    yield one_case(camera, level, kind, size=size, seed=seed)
 
 
-def one_case(camera, level, kind, size):
+def one_case(camera, level, kind, size, seed=5):
     """
     Expose a scene with many more faint stars of known place.
 
@@ -90,6 +92,8 @@ def one_case(camera, level, kind, size):
         Sky in electrons.
     size : int
         Side in pixels.
+    seed : int, optional
+        Of the noise.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def one_case(camera, level, kind, size):
     rows, columns = (np.exp(-0.5 * (d / sigma) ** 2) for d in (rows, columns))
     weight = snr * noise / (2 * np.pi * sigma**2)
     scene = scene + np.einsum('k,ky,kx->yx', weight, rows, columns).astype('f4')
-    frame = expose(scene, camera=model, exposure=0.0, rng=5)
+    frame = expose(scene, camera=model, exposure=0.0, rng=seed)
     truth = np.minimum(scene, model.full_well) / model.gain + model.bias
     return f'{camera}, {kind}, {level:g} e-', truth, frame, (x, y, snr), model
 
@@ -154,6 +158,13 @@ def measure(result, truth, frame, stars, model):
     error = np.where(full, np.nan, result - truth)
     errors, true = fluxes(error, x, y), fluxes(np.where(full, np.nan, truth), x, y)
     row['stars'] = [snr.tolist(), errors.tolist(), true.tolist()]
+    # The pixels within 0.71 of the middle: one or two, and what a reader of the
+    # image alone takes for their signal-to-noise ratio.
+    cores = [fluxes(a, x, y, radius=0.71) for a in (error, error + truth)]
+    row['cores'] = [core.tolist() for core in cores]
+    row['noise'] = find_sources(np.asarray(result, float), settings=SETTINGS).meta[
+        'noise'
+    ]
     places = np.random.default_rng(3).uniform(15, len(truth) - 15, (2, 400))
     row['apertures'] = scatter(fluxes(error, *places))
     sky_noise = find_sources(frame.data.astype(float), settings=SETTINGS).meta['noise']
@@ -204,7 +215,7 @@ def _places(pairs):
     return zip(chosen['x_reference'], chosen['y_reference'], strict=True)
 
 
-def simulated(denoiser, quick, cameras, *, filters=FILTERS, adapted=True):
+def simulated(denoiser, quick, cameras, *, filters=FILTERS, adapted=True, exposures=1):
     """
     Denoise simulated frames with all methods.
 
@@ -220,6 +231,8 @@ def simulated(denoiser, quick, cameras, *, filters=FILTERS, adapted=True):
         Classical filters.
     adapted : bool, optional
         Train the network further on the frames of each camera.
+    exposures : int, optional
+        Exposures of each sky with each camera.
 
     Returns
     -------
@@ -228,7 +241,7 @@ def simulated(denoiser, quick, cameras, *, filters=FILTERS, adapted=True):
     """
     rows = {}
     for camera in cameras:
-        made = list(cases(quick, [camera]))
+        made = list(cases(quick, [camera], exposures))
         networks = {'astroflat': denoiser}
         if adapted:
             frames = [frame for _, _, frame, _, _ in made]
@@ -358,6 +371,7 @@ def parse():
     parser.add_argument(
         '--filters', nargs='*', default=list(FILTERS), help='classical filters'
     )
+    parser.add_argument('--exposures', type=int, default=1, help='of each sky')
     parser.add_argument('--no-adapted', action='store_true')
     parser.add_argument('--cameras', nargs='*', default=['ccd', 'cmos', 'dslr'])
     parser.add_argument('--model', default='default')
@@ -377,7 +391,8 @@ def run(args):
     options = {'adapted': not args.no_adapted, 'filters': filters}
     raw = {'model': denoiser.card.name, 'real': {}}
     if args.cameras:
-        raw['rows'] = simulated(denoiser, args.quick, args.cameras, **options)
+        more = options | {'exposures': args.exposures}
+        raw['rows'] = simulated(denoiser, args.quick, args.cameras, **more)
     for folder in args.real:
         raw['real'][folder.name] = real(folder, denoiser, **options)
         print(folder.name, json.dumps(raw['real'][folder.name], indent=1), flush=True)

@@ -6,6 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 BINS = ((4, 5), (5, 7), (7, 10), (10, 20), (20, 50), (50, 200))
+GAINS = {
+    'gain': 'Gain in signal to noise of fluxes',
+    'core': 'Gain in signal to noise of the pixels in the middle',
+    'shown': 'Gain in the height of these pixels over the noise of the background',
+}
 HEADS = (
     ('PSNR (dB)', 'psnr_db', '.2f'),
     ('SSIM', 'ssim', '.3f'),
@@ -55,23 +60,37 @@ def summarise(rows, noisy):
 
 def _bin(rows, noisy, low, high):
     """
-    Bias in per cent with its error, and the gain in signal to noise, of a bin.
+    Bias in per cent with its error, and gains in signal to noise, of a bin.
 
     The bias is the mean difference to the noisy frame, which has none: both have the
-    same noise in them, of which little is left in the difference.
+    same noise in them, of which little is left in the difference. Gains are those of
+    the flux, of the pixels in the middle, both against the truth, and of the height
+    of these pixels over the noise of the background, as a reader of the image alone
+    finds it.
     """
-    relative, spread = [], []
+    relative, spread, cores, shown = [], [], [], []
     for row, before in zip(rows, noisy, strict=True):
         snr, error, true = (np.array(a) for a in row['stars'])
         raw = np.array(before['stars'][1])
         good = (snr >= low) & (snr < high) & np.isfinite(error) & (true > 0)
         relative += list((error - raw)[good] / true[good])
         spread.append((scatter(raw[good]), scatter(error[good])))
-    before, after = np.array(spread).T
+        (core, height), (core_raw, height_raw) = (
+            np.array(r['cores']) for r in (row, before)
+        )
+        cores.append((scatter(core_raw[good]), scatter(core[good])))
+        raised = np.nanmedian(height[good]) / np.nanmedian(height_raw[good])
+        shown.append(raised * before['noise'] / max(row['noise'], 1e-9))
     bias, error = _clipped_mean(np.array(relative))
-    with np.errstate(divide='ignore'):
-        ratio = np.median(before / np.maximum(after, 1e-9))
-    return {'bias': 100 * bias, 'error': 100 * error, 'gain': float(ratio)}
+    gains = {'gain': _median_ratio(spread), 'core': _median_ratio(cores)}
+    gains['shown'] = float(np.median(shown))
+    return {'bias': 100 * bias, 'error': 100 * error} | gains
+
+
+def _median_ratio(pairs):
+    """Median over frames of the scatter before over that after."""
+    before, after = np.array(pairs).T
+    return float(np.median(before / np.maximum(after, 1e-9)))
 
 
 def scatter(values):
@@ -115,12 +134,13 @@ def as_rst(tables):
             if m != 'noisy frame'
         ]
         text += _list_table('Bias of fluxes (%)', head, body)
-        body = [
-            [m, *(f'{b["gain"]:.2f}' for b in r['bins'])]
-            for m, r in rows.items()
-            if m != 'noisy frame'
-        ]
-        text += _list_table('Gain in signal to noise of fluxes', head, body)
+        for name, title in GAINS.items():
+            body = [
+                [m, *(f'{b[name]:.2f}' for b in r['bins'])]
+                for m, r in rows.items()
+                if m != 'noisy frame'
+            ]
+            text += _list_table(title, head, body)
     if 'real' in tables:
         columns = [(f, p) for f, parts in tables['real'].items() for p in parts]
         head = ['method', *(f'{f}, {p}' for f, p in columns)]
