@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
+
+if TYPE_CHECKING:
+    from photutils.aperture import CircularAperture
 
 __all__ = ['measure_fluxes']
 
@@ -81,12 +84,22 @@ def _sums(
     from photutils.aperture import CircularAperture
 
     circles = CircularAperture(places, r=radius)
-    total = np.atleast_1d(circles.do_photometry(clean)[0]).astype(float)
-    lost = np.atleast_1d(circles.do_photometry(bad.astype(np.float64))[0]) > 0
+    total, n_bad = (_in_circles(circles, a) for a in (clean, bad.astype(np.float64)))
+    lost = n_bad > 0
     ny, nx = clean.shape
     low, high = places - radius, places + radius
     lost |= (low < -0.5).any(axis=1) | (high > np.array([nx, ny]) - 0.5).any(axis=1)
     return np.where(lost, np.nan, total), float(np.pi * radius**2)
+
+
+def _in_circles(circles: CircularAperture, image: np.ndarray) -> np.ndarray:
+    """Return the sums in circles by the interface that photutils has."""
+    try:
+        from photutils.aperture import AperturePhotometry
+    except ImportError:
+        # Before photutils 3.1, where this method is deprecated.
+        return np.atleast_1d(circles.do_photometry(image)[0]).astype(float)
+    return np.atleast_1d(AperturePhotometry(image, circles).flux).astype(float)
 
 
 def _ring(
