@@ -203,18 +203,25 @@ def _places(side: int) -> np.ndarray:
     return np.arange(side) - (side - 1) / 2
 
 
-def _air(telescope: Telescope, lags: np.ndarray) -> np.ndarray | float:
+def _air(
+    telescope: Telescope, lags: np.ndarray, across: np.ndarray | None = None
+) -> np.ndarray | float:
     """Return the transfer function of a long exposure through the air."""
     if telescope.seeing == 0:
         return 1.0
     wave = telescope.wavelength * 1e-9
     fried = 0.976 * wave / (telescope.seeing * _ARCSEC)
-    distance = telescope.pupil_diameter * np.hypot(lags[:, None], lags)
+    distance = telescope.pupil_diameter * np.hypot(
+        lags[:, None], lags if across is None else across
+    )
     return np.exp(-3.44 * (distance / fried) ** (5 / 3))
 
 
 def _cells(
-    telescope: Telescope, waves: Mapping[int, float], shape: tuple[int, int]
+    telescope: Telescope,
+    waves: Mapping[int, float],
+    shape: tuple[int, int],
+    least: int = _MIN_CELLS,
 ) -> int:
     """Return how many cells the pupil needs across."""
     # The image repeats itself after as many resolutions as there are cells.
@@ -233,7 +240,7 @@ def _cells(
             'take a smaller shape, smaller coefficients or defocus_kernel'
         )
         raise ValueError(msg)
-    return max(_MIN_CELLS, 2 * math.ceil(wanted / 2))
+    return max(least, 2 * math.ceil(wanted / 2))
 
 
 @lru_cache(maxsize=16)
