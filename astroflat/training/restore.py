@@ -161,7 +161,8 @@ def train(
 
         result = fit(model, maker, loss, settings, folder, validate=validate)
         drawn = sum(pools.pool.made.values()) // 2
-    facts = _facts(result, size=size, seed=seed, device=device, loss=terms)
+    known = {'size': size, 'seed': seed, 'start': str(start and Path(start).name)}
+    facts = _facts(result, **known, device=device, loss=terms)
     save_weights(result.average, path, metadata={**facts, 'scenes': drawn})
     _summarise(say, result, device)
     tell(say, f'{drawn} scenes, {path}')
