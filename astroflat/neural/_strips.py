@@ -37,7 +37,7 @@ def run_strips(
     shape: tuple[int, ...],
     *,
     multiple: int = 1,
-    pixels: int = _PIXELS,
+    pixels: int | None = None,
 ) -> list[Any]:
     """
     Call a function for strips of rows, on threads if there are many.
@@ -53,7 +53,7 @@ def run_strips(
     multiple : int, optional
         What the first row of each strip has to be a multiple of.
 
-    pixels : int, optional
+    pixels : int or None, optional
         About how many pixels a strip has.
 
     Returns
@@ -63,7 +63,7 @@ def run_strips(
         there are does not depend on the number of threads.
     """
     rows, row = shape[0], max(1, int(np.prod(shape[1:])))
-    step = multiple * max(1, round(pixels / row / multiple))
+    step = multiple * max(1, round((pixels or _PIXELS) / row / multiple))
     strips = [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
     threads = min(count_threads(), len(strips))
     if threads <= 1:

@@ -264,6 +264,33 @@ def test_field_of_stars(restorer, field):
     assert np.percentile(np.abs(many - one), 99) < 1.0
 
 
+def test_several_tiles_at_once(restorer, field, monkeypatch):
+    """Tiles on threads, as for a GPU, are the tiles one after the other."""
+
+    class Elsewhere:
+        """The session, on a GPU by its own account."""
+
+        device = 'cuda'
+
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+    class Field:
+        """Wider stars to the right."""
+
+        shape, degree, grid = (96, 96), 1, None
+
+        def kernel_at(self, x, y):
+            """Return the kernel at a place."""
+            return moffat_kernel(FWHM + x / 200.0)
+
+    data, session = field[3].data[:96, :96], restorer._session
+    one = restorer.restore(data, psf=Field(), tile=32, **KNOWN)
+    monkeypatch.setattr(_restore_plane, 'count_threads', lambda: 3)
+    monkeypatch.setattr(restorer, '_session', Elsewhere())
+    assert np.array_equal(restorer.restore(data, psf=Field(), tile=32, **KNOWN), one)
+
+
 def test_protect(restorer, field):
     """What is protected stays to the bit; names and arrays work."""
     data = field[3].data[:96, :96]

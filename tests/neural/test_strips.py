@@ -10,7 +10,8 @@ from scipy import ndimage as ndi
 from astroflat.neural import _strips
 from astroflat.neural._cells import bin_mean
 from astroflat.neural._smooth import enlarge
-from astroflat.neural._strips import count_threads, per_strip, run_strips
+from astroflat.neural._restore_flux import conserve
+from astroflat.neural._strips import count_threads, per_strip, run_strips, wide_strips
 
 
 @pytest.fixture(params=[1, 3])
@@ -18,6 +19,7 @@ def threads(request, monkeypatch):
     """Run on one processor and on three, in strips of a few rows."""
     monkeypatch.setattr(_strips, 'count_threads', lambda: request.param)
     monkeypatch.setattr(_strips, '_PIXELS', 100)
+    monkeypatch.setattr(_strips, '_WIDE_PIXELS', 600)
     return request.param
 
 
@@ -87,3 +89,31 @@ def test_enlarged_field_is_the_spline(threads, order, cells):
 def test_nothing_enlarged_is_nothing():
     """A field that is not applied is exactly 0."""
     assert not enlarge(np.zeros((4, 4)), (10, 12)).any()
+
+
+def test_strips_see_their_neighbours(threads):
+    """A filter over strips is the filter over the frame, borders included."""
+    a = np.random.default_rng(2).standard_normal((97, 20)).astype(np.float32)
+
+    def smooth(rows):
+        return ndi.gaussian_filter(rows, 1.5)
+
+    np.testing.assert_array_equal(wide_strips(smooth, a, reach=6), smooth(a))
+
+
+def test_light_is_conserved_alike_in_strips(monkeypatch):
+    """What is done to the light of sources does not depend on the strips."""
+    rng = np.random.default_rng(3)
+    restored = rng.standard_normal((210, 40)).astype(np.float32)
+    for row in range(5, 210, 20):
+        restored[row : row + 3, 18:21] += 40.0
+    filtered = restored + 0.3 * np.abs(restored) + 0.05
+    sigma = np.ones_like(restored)
+    results = []
+    for pixels in (40 * 24, 2**20):
+        monkeypatch.setattr(_strips, '_PIXELS', pixels)
+        monkeypatch.setattr(_strips, '_WIDE_PIXELS', pixels)
+        results.append(restored.copy())
+        conserve(results[-1], filtered, sigma, 3.0)
+    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-5)
+    assert np.abs(results[0] - restored).max() > 5.0
