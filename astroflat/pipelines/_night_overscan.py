@@ -305,6 +305,9 @@ def _slices(text: str, shape: tuple[int, int]) -> tuple[slice, slice]:
         parts = slice_from_string(text, fits_convention=True)
     except ValueError as error:
         raise ValueError(msg) from error
+    if len(parts) == 1:
+        # Some cameras tell columns only.
+        parts = (slice(None), *parts)
     if len(parts) != 2:
         raise ValueError(msg)
     found = []

@@ -277,10 +277,14 @@ def _describe(files: list[NightFile]) -> tuple[list[str], list[str]]:
     doubts += [f'{f.name} is damaged: {f.why}' for f in files if f.kind == 'damaged']
     words += [f'{f.name} left out: {f.why}' for f in files if f.kind == 'other']
     cut = Counter(str(f.sections) for f in files if f.sections)
-    words += [f'{n} frames: {what}' for what, n in sorted(cut.items())]
+    words += [f'{_frames(n)}: {what}' for what, n in sorted(cut.items())]
     odd = Counter(f.sections.doubt for f in files if f.sections.doubt)
-    doubts += [f'{n} frames: {what}' for what, n in sorted(odd.items())]
+    doubts += [f'{_frames(n)}: {what}' for what, n in sorted(odd.items())]
     return words, doubts
+
+
+def _frames(n: int) -> str:
+    return f'{n} frame{"" if n == 1 else "s"}'
 
 
 def _plural(kind: str, n: int) -> str:

@@ -147,6 +147,8 @@ def test_light_with_a_wrong_card(tmp_path):
         ({'BIASSEC': STRIP, 'DATASEC': LIGHT}, RAW, Sections(STRIP, LIGHT)),
         ({'BIASSEC': STRIP}, RAW, Sections(STRIP, '[1:128,1:100]')),
         ({'BIASSEC': '[1:16,1:100]'}, RAW, Sections('[1:16,1:100]', '[17:144,1:100]')),
+        ({'BIASSEC': '[129:144]'}, RAW, Sections('[129:144]', '[1:128,1:100]')),
+        ({'BIASSEC': '[  1: 16,   1: 100]'}, (90, 40), Sections()),
         ({'BIASSEC': '[*,97:100]'}, RAW, Sections('[*,97:100]', '[1:144,1:96]')),
         # Trimmed before, or never more than the image.
         ({'BIASSEC': STRIP, 'TRIMSEC': LIGHT}, SHAPE, Sections()),
@@ -180,7 +182,7 @@ def test_cards_without_sense(cards, reason):
 @pytest.mark.parametrize(
     ('option', 'value', 'reason'),
     [
-        ('overscan', '[1:16]', 'overscan: .* is no section'),
+        ('overscan', '[1:16,*,*]', 'overscan: .* is no section'),
         ('overscan', '[140:160,*]', 'overscan .* is not inside of a frame of 144'),
         ('trim', 'all', 'trim: .all. is no section'),
     ],
