@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from astroflat.selfcal._shift_model import unexplained
 from astroflat.selfcal._shift_prepare import high_pass, window
 
 __all__ = ['Correlator', 'first_offsets']
@@ -16,6 +17,9 @@ _SIZE = 256
 _SURE = 15.0
 # If more than this share of the peaks is not, perhaps nothing moves.
 _MANY = 0.4
+# Offsets of frames as they are win if they leave less than this share of what
+# the offsets of frames less their mean leave; so many frames are looked at.
+_BETTER, _LOOKED_AT = 0.95, 24
 
 
 class Correlator:
@@ -34,8 +38,8 @@ class Correlator:
     def __init__(self, shape: tuple[int, int], max_shift: float) -> None:
         from scipy.fft import next_fast_len
 
-        self._size = tuple(next_fast_len(2 * m, real=True) for m in shape)
-        y, x = (np.fft.fftfreq(m, 1 / m) for m in self._size)
+        self.size = tuple(next_fast_len(2 * m, real=True) for m in shape)
+        y, x = (np.fft.fftfreq(m, 1 / m) for m in self.size)
         far = np.maximum(np.abs(y)[:, None], np.abs(x)) > max_shift
         # Of frames that hardly overlap, the correlation is chance.
         overlap = np.outer(
@@ -64,7 +68,7 @@ class Correlator:
         """
         from scipy.fft import rfft2
 
-        return rfft2(fine, self._size)
+        return rfft2(fine, self.size)
 
     def peak(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
         """
@@ -89,7 +93,7 @@ class Correlator:
         # Half way to phase correlation: sharper peaks, little noise.
         power = np.abs(cross)
         cross /= np.sqrt(power + 1e-3 * power.mean() + 1e-30)
-        surface = irfft2(cross, self._size)
+        surface = irfft2(cross, self.size)
         surface *= self._gain
         scatter = float(surface[self._allowed].std())
         surface = np.where(self._allowed, surface, -np.inf)
@@ -141,18 +145,39 @@ def first_offsets(
     ny, nx = (m // step for m in logs.shape[1:])
     sigma = max(4.0, max(ny, nx) / 24)
     fine = np.stack([high_pass(_shrink(a, step), sigma) for a in logs])
-    still = fine.mean(axis=0)
     correlator = Correlator((ny, nx), max_shift / step)
     fade = window((ny, nx))
     # Of two frames, what is left has no sign: there the mean stays.
-    still = still if len(fine) > 2 else np.zeros_like(still)
+    still = fine.mean(axis=0) if len(fine) > 2 else np.zeros_like(fine[0])
+    offsets, heights = _chain(fine, still, fade, correlator, reference)
+    others = np.delete(heights, reference)
+    if len(fine) > 2 and np.mean(others < _SURE) > _MANY:
+        plain = _if_still(fine, fade, correlator, reference)
+        if plain is not None:
+            return np.zeros_like(offsets), plain
+    if len(fine) > 2:
+        # The mean holds stars that hardly move, and leaves their ghosts.
+        other = _chain(fine, np.zeros_like(still), fade, correlator, reference)
+        if _explains_more(other[0], offsets, fine, fade, correlator):
+            offsets, heights = other
+    return offsets * step, heights
+
+
+def _chain(
+    fine: np.ndarray,
+    still: np.ndarray,
+    fade: np.ndarray,
+    correlator: Correlator,
+    reference: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlate all frames with the reference, or with those before them."""
 
     def waves(k: int) -> np.ndarray:
         return correlator.transform((fine[k] - still) * fade)
 
     first = waves(reference)
-    offsets, heights = np.zeros((len(logs), 2)), np.full(len(logs), np.inf)
-    for order in (range(reference + 1, len(logs)), range(reference - 1, -1, -1)):
+    offsets, heights = np.zeros((len(fine), 2)), np.full(len(fine), np.inf)
+    for order in (range(reference + 1, len(fine)), range(reference - 1, -1, -1)):
         before, last = first, reference
         for k in order:
             here = waves(k)
@@ -163,12 +188,23 @@ def first_offsets(
                 offsets[k] = offsets[last] + along
                 heights[k] = min(height, heights[last])
             before, last = here, k
-    others = np.delete(heights, reference)
-    if len(fine) > 2 and np.mean(others < _SURE) > _MANY:
-        plain = _if_still(fine, fade, correlator, reference)
-        if plain is not None:
-            return np.zeros_like(offsets), plain
-    return offsets * step, heights
+    return offsets, heights
+
+
+def _explains_more(
+    new: np.ndarray,
+    old: np.ndarray,
+    fine: np.ndarray,
+    fade: np.ndarray,
+    correlator: Correlator,
+) -> bool:
+    """Return whether other offsets are clearly better."""
+    if np.abs(new - old).max() < 1:
+        return False
+    step = math.ceil(len(fine) / _LOOKED_AT)
+    waves = np.stack([correlator.transform(image * fade) for image in fine[::step]])
+    left = [unexplained(waves, o[::step], correlator.size) for o in (new, old)]
+    return left[0] < _BETTER * left[1]
 
 
 def _if_still(

@@ -19,12 +19,15 @@ __all__ = ['Refined', 'refine']
 
 # So many frames make the sky, those farthest apart.
 _FRAMES = 12
-_ROUNDS = 8
+_ROUNDS = 16
 # Patterns that offsets hardly tell belong to the sky: to the detector they
 # would make all offsets too small. Less and less so.
 _RIDGES = (0.3, 0.1, 0.03)
-# A round that moves no frame by more is the last, in pixels.
+# A round after which no frame would move by more is the last, in pixels.
 _STILL = 0.004
+# Where frames move by less than a star is wide, pattern and sky explain each other,
+# and each round takes away a part of the error only: at most so much stays.
+_SLOWEST = 0.9
 # A step of more pixels than this is not trusted.
 _STEP = 1.5
 _TIMES = 4
@@ -103,6 +106,7 @@ def refine(
         tolerance=1e-3, max_iterations=30, passes=2, threads=threads, clip=None
     )
     offsets = offsets.copy()
+    before, slow = None, 0.0
     for i in range(_ROUNDS):
         options = replace(options, ridge=_RIDGES[min(i, len(_RIDGES) - 1)])
         layout = SkyLayout.of(
@@ -118,16 +122,32 @@ def refine(
         ]
         moves = np.array([step.move for step in steps])
         moves -= moves[reference]
-        offsets += np.clip(moves, -_STEP, _STEP)
-        if i >= len(_RIDGES) and np.abs(moves).max() < _STILL:
+        rate = _rate(moves, before)
+        to_come = rate / (1 - rate) * moves
+        if before is not None and np.abs(moves).max() > _STILL:
+            slow = max(slow, rate)
+        # All of it at once; the next round begins to watch anew.
+        leap = before is not None
+        before = None if leap or i < len(_RIDGES) - 1 else moves
+        offsets += np.clip(moves + to_come if leap else moves, -_STEP, _STEP)
+        if i >= len(_RIDGES) and np.abs(moves + to_come).max() < _STILL:
             break
+    error = np.hypot(_HONEST * np.array([step.error for step in steps]), _LEAST_ERROR)
     return Refined(
         offsets - offsets[reference],
-        np.hypot(_HONEST * np.array([step.error for step in steps]), _LEAST_ERROR),
+        error / (1 - slow),
         np.array([step.rotation for step in steps]),
         np.array([step.scale for step in steps]),
         np.array([step.quality for step in steps]),
     )
+
+
+def _rate(moves: np.ndarray, before: np.ndarray | None) -> float:
+    """Return which share of the error a round leaves, of two rounds that follow."""
+    if before is None or not before.any():
+        return 0.0
+    share = float((moves * before).sum() / (before * before).sum())
+    return min(max(share, 0.0), _SLOWEST)
 
 
 def _farthest(offsets: np.ndarray, reference: int) -> np.ndarray:

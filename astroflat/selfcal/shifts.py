@@ -180,7 +180,10 @@ def measure_shifts(
     -----
     Dust and vignetting stay where they are from frame to frame and would pull
     a correlation towards no shift. So the mean over frames of what the filter
-    leaves is subtracted first. It holds some sky as well, and therefore the
+    leaves is subtracted first. Where frames move by less than their stars are
+    wide it holds the stars as well, whose ghosts are then found; so the frames are
+    also correlated as they are, and of both offsets those are taken that explain
+    the frames better by a sky that moves and a pattern that stays. The
     offsets are then refined together with a flat and a sky by the solver of
     `kll_flat`: each frame is compared with the sky of all by least squares,
     with outliers left out, until nothing changes. Only what is smaller than a
@@ -188,8 +191,9 @@ def measure_shifts(
 
     The uncertainty comes from the scatter of blocks of the frame, doubled
     because the frames share the noise of the sky that they make, and is never
-    less than 0.015 px of the binned frame. Frames that are not known to half a
-    pixel are refused.
+    less than 0.015 px of the binned frame. Where sky and pattern explain each other,
+    each round of the fit leaves a share r of the error, and the uncertainty is
+    1 / (1 - r) times as large. Frames that are not known to half a pixel are refused.
 
     Examples
     --------

@@ -15,6 +15,7 @@ from scipy.ndimage import rotate
 
 from astroflat.degradation import simulate_video
 from astroflat.selfcal import Shifts, measure_shifts
+from astroflat.selfcal._shift_model import unexplained
 
 
 def rms(found, truth):
@@ -59,7 +60,7 @@ def test_partial_overlap():
     assert rms(found, truth) < 0.05
 
 
-def stars(offsets, size=160, seed=7):
+def stars(offsets, size=160, seed=7, width=1.22):
     """Return frames of stars behind dust and vignetting."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
@@ -74,7 +75,8 @@ def stars(offsets, size=160, seed=7):
     for dy, dx in offsets:
         sky = np.full((size, size), 200.0)
         for (py, px), f in zip(places, flux, strict=True):
-            sky += f * np.exp(-((y - py - dy) ** 2 + (x - px - dx) ** 2) / 3)
+            away = (y - py - dy) ** 2 + (x - px - dx) ** 2
+            sky += f * np.exp(-away / (2 * width**2))
         frames.append(rng.normal(sky * flat + hot, 2))
     return np.array(frames)
 
@@ -88,6 +90,35 @@ def test_stars():
     assert rms(found, truth) < 0.05
     assert (found.uncertainty < 0.1).all()
     assert rms(measure_shifts(frames, method='phase'), truth) < 0.05
+
+
+def test_wide_stars_that_hardly_move():
+    """Stars as wide as the drift are in the mean of the frames, and leave no ghosts."""
+    truth = np.array([[0, 0], [1.4, -0.1], [-1.4, 0.4], [-4.8, 1.1], [-5.7, 1.7]])
+    frames = stars(truth, size=176, seed=0, width=4.5)
+    found = measure_shifts(frames, method='phase')
+    error = np.abs(found.offsets - truth).max(axis=1)
+    assert error.max() < 0.06
+    assert (error < 4 * found.uncertainty).all()
+    # Less sure than where stars leave their places.
+    sure = measure_shifts(stars(3 * truth, size=176, seed=0), method='phase')
+    assert (sure.uncertainty < found.uncertainty).all()
+
+
+def test_wrong_offsets_explain_less():
+    """A sky that moves and a pattern that stays leave noise, and wrong ones more."""
+    rng = np.random.default_rng(4)
+    truth = np.array([[0, 0], [3, 1], [-4, 2], [1, -5], [6, 3]])
+    sky, pattern = rng.standard_normal((2, 64, 64))
+    noise = 0.1 * rng.standard_normal((5, 64, 64))
+    frames = noise + pattern + [np.roll(sky, t, (0, 1)) for t in truth]
+    waves = np.fft.rfft2(frames)
+    right = unexplained(waves, truth.astype(float), (64, 64))
+    assert right < 0.03
+    for k in range(1, 5):
+        wrong = truth + 2.0 * np.eye(5)[k][:, None]
+        assert unexplained(waves, wrong, (64, 64)) > 3 * right
+    assert unexplained(waves, 0.0 * truth, (64, 64)) > 10 * right
 
 
 def test_gradients_of_single_frames():
