@@ -39,9 +39,6 @@ class CoefficientMap:
 
     covariances : ndarray
         Of them, one for each term.
-
-    limits : tuple of float
-        ``x0, x1, y0, y1``: outside, the value at the nearest edge holds.
     """
 
     shape: tuple[int, int]
@@ -49,15 +46,14 @@ class CoefficientMap:
     degree: int
     values: np.ndarray
     covariances: np.ndarray
-    limits: tuple[float, float, float, float]
 
     def array_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the coefficients at places, the terms along the last axis."""
-        return self._powers(x, y) @ self.values
+        return _powers(x, y, self.shape, degree=self.degree) @ self.values
 
     def errors_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return their standard deviations."""
-        powers = self._powers(x, y)
+        powers = _powers(x, y, self.shape, degree=self.degree)
         square = np.einsum('...i,kij,...j->...k', powers, self.covariances, powers)
         return np.sqrt(np.maximum(square, 0))
 
@@ -72,11 +68,6 @@ class CoefficientMap:
 
         signs = np.array([-1 if is_even(j) else 1 for j in self.terms])
         return replace(self, values=self.values * signs)
-
-    def _powers(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        x0, x1, y0, y1 = self.limits
-        x, y = np.clip(x, x0, x1), np.clip(y, y0, y1)
-        return _powers(x, y, self.shape, degree=self.degree)
 
 
 def fit_coefficients(
@@ -136,10 +127,7 @@ def fit_coefficients(
     signs = best[1]
     turned = np.where(even, signs[:, None] * values, values)
     used, solution, covariances = _robust(powers, turned, weights)
-    limits = (x[used].min(), x[used].max(), y[used].min(), y[used].max())
-    found = CoefficientMap(
-        shape, terms, degree, solution, covariances, tuple(float(v) for v in limits)
-    )
+    found = CoefficientMap(shape, terms, degree, solution, covariances)
     if even.any():
         first = int(np.flatnonzero(even)[0])
         if (turned[used, first] * weights[used, first]).sum() < 0:

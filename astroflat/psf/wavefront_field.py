@@ -335,6 +335,8 @@ def measure_zernikes(
     the first even term is made positive. `WavefrontField.mirrored` has the other
     one. An image out of focus on a known side, or two images, decide.
 
+    Outside of the stars the polynomials go on, with errors that grow.
+
     Examples
     --------
     >>> import numpy as np
