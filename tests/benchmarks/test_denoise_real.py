@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from astroflat.degradation import make_scene
-from benchmarks import denoise_real
+from benchmarks import denoise_real, denoise_tables
 
 NOISE = 10.0
 
@@ -66,3 +66,42 @@ def test_drift_is_measured_and_frames_are_calibrated(exposures, tmp_path):
     same = np.isclose(found.frames, frames.frames[:4], rtol=1e-4)
     assert same.mean() > 0.998
     assert np.abs(found.offsets - frames.offsets[:4]).max() < 0.75
+
+
+def test_drift_is_what_is_wide():
+    """A sky that tilts is found, also beside holes; noise is not."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:200, :220]
+    tilt = 0.01 * (x - 110) - 0.005 * (y - 100)
+    seen = np.ones(tilt.shape, bool)
+    seen[:, :15] = False
+    found = denoise_real.drift(tilt, seen)
+    inside = np.s_[60:-60, 75:-60]
+    np.testing.assert_allclose(found[inside], tilt[inside], atol=0.02)
+    noise = denoise_real.drift(rng.standard_normal(tilt.shape), seen)
+    assert noise[inside].std() < 0.03
+
+
+def test_gains_of_stars_by_hand():
+    """Half of the noise, a tenth of it in the background, and a bias of 2 %."""
+    rng = np.random.default_rng(5)
+    snr, true = np.full(4000, 6.0), np.full(4000, 100.0)
+    raw, core = 16.0 * rng.standard_normal((2, 4000))
+
+    def row(share, bias, noise):
+        errors = share * raw + bias
+        middle = share * core
+        return {
+            'stars': [snr.tolist(), errors.tolist(), true.tolist()],
+            'cores': [middle.tolist(), (middle + 40.0).tolist()],
+            'noise': noise,
+        }
+
+    noisy, clean = row(1.0, 0.0, 5.0), row(0.5, 2.0, 0.5)
+    found = denoise_tables._bin([clean, clean], [noisy, noisy], 5, 7)
+    assert found['gain'] == pytest.approx(2.0)
+    assert found['core'] == pytest.approx(2.0)
+    assert found['shown'] == pytest.approx(10.0, rel=0.02)
+    # What is left of the noise is in the difference to the noisy frame.
+    assert found['bias'] == pytest.approx(2.0, abs=4 * found['error'])
+    assert found['error'] == pytest.approx(8.0 / 8000**0.5, rel=0.05)
