@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
+sys.path.insert(0, str(Path(__file__).parent))
+
+from collect_site import quick, site  # noqa: E402, F401
 
 
 class FixedPool:
