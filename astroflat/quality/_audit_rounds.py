@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +57,13 @@ class AuditFrame:
         The noise per pixel of the unprocessed frame.
 
     threshold : float
-        The threshold, before and after.
+        The threshold before.
+
+    after : DetectionSettings
+        How sources are found in the processed frame, with their threshold.
+
+    psf_after : `~numpy.ndarray` or None
+        The image of a star there.
 
     processed : `~numpy.ndarray`
         The frame after the callable, without injected stars.
@@ -80,6 +86,8 @@ class AuditFrame:
     gain: float | None
     noise: float
     threshold: float
+    after: DetectionSettings
+    psf_after: np.ndarray | None
     processed: np.ndarray
     known: Table
     light: np.ndarray
@@ -136,7 +144,7 @@ class AuditFrame:
 
     def find(self, image: np.ndarray) -> Table:
         """
-        Find sources, the same way before and after.
+        Find sources in an unprocessed image.
 
         Parameters
         ----------
@@ -154,6 +162,22 @@ class AuditFrame:
             threshold=self.threshold,
             mask=self.frame.bad,
         )
+
+    def find_after(self, image: np.ndarray) -> Table:
+        """
+        Find sources of the same flux in a processed image.
+
+        Parameters
+        ----------
+        image : `~numpy.ndarray`
+            The image.
+
+        Returns
+        -------
+        sources : `~astropy.table.Table`
+            As of `find_sources`.
+        """
+        return find_sources(image, settings=self.after, mask=self.frame.bad)
 
 
 def run_function(
@@ -196,6 +220,7 @@ def prepare(
     psf: Any,
     gain: float | None,
     noise: float | None,
+    fwhm_after: float | None = None,
 ) -> AuditFrame:
     """
     Look at a frame before any star is injected.
@@ -220,6 +245,9 @@ def prepare(
     noise : float or None
         The noise per pixel; measured by default.
 
+    fwhm_after : float or None, optional
+        The width of stars in the processed frame, if it is another one.
+
     Returns
     -------
     audit : AuditFrame
@@ -236,19 +264,33 @@ def prepare(
     known = find_sources(
         frame.data, settings=settings, threshold=0.6 * threshold, mask=bad
     )
+    psf = None if psf is None else np.asarray(psf, dtype=np.float64)
     return AuditFrame(
         frame=frame,
         function=function,
         settings=settings,
-        psf=None if psf is None else np.asarray(psf, dtype=np.float64),
+        psf=psf,
         gain=gain,
         noise=float(noise),
         threshold=float(threshold),
+        after=_settings_after(settings, float(threshold), fwhm_after),
+        psf_after=psf if fwhm_after is None else None,
         processed=run_function(function, frame, frame.data),
         known=known,
         light=light,
         taken=_taken(light, bad, noise, settings),
     )
+
+
+def _settings_after(
+    settings: DetectionSettings, threshold: float, fwhm: float | None
+) -> DetectionSettings:
+    """Return how stars of this width are found down to the same flux."""
+    if fwhm is None:
+        return replace(settings, threshold=threshold)
+    after = replace(settings, fwhm=fwhm, border=settings.margin)
+    ratio = faintest_flux(threshold, settings) / faintest_flux(threshold, after)
+    return replace(after, threshold=threshold * ratio)
 
 
 def run_rounds(
@@ -335,8 +377,8 @@ def blank_values(
     """
     distance = 3 * audit.settings.fwhm
     places = draw_places(audit.taken, n, distance=distance, rng=rng, attempts=5)
-    return tuple(
-        _fit(audit, image, places) for image in (audit.frame.data, audit.processed)
+    return _fit(audit, audit.frame.data, places), _fit_after(
+        audit, audit.processed, places
     )
 
 
@@ -344,17 +386,19 @@ def _one_round(
     audit: AuditFrame, places: np.ndarray, snr: np.ndarray, rng: np.random.Generator
 ) -> tuple[Table, int]:
     """Inject some stars, run the callable, measure."""
-    stars, flux = _stars(audit, places, snr, rng)
+    stars, wanted, flux = _stars(audit, places, snr, rng)
     before = audit.frame.data + stars
     after = audit.process(before)
     table = Table({'y': places[:, 0], 'x': places[:, 1], 'snr': snr, 'flux': flux})
-    true = _aperture(audit, stars, table)
-    table['flux_before'] = _aperture(audit, before, table) / true
-    table['flux_after'] = _aperture(audit, after, table) / true
-    table['response'] = _aperture(audit, after - audit.processed, table) / true
+    true = _aperture(audit, stars, table, audit.settings)
+    table['flux_before'] = _aperture(audit, before, table, audit.settings) / true
+    true = _aperture(audit, wanted, table, audit.after)
+    table['flux_after'] = _aperture(audit, after, table, audit.after) / true
+    added = after - audit.processed
+    table['response'] = _aperture(audit, added, table, audit.after) / true
     table['fit_before'] = _fit(audit, before, places)
-    table['fit_after'] = _fit(audit, after, places)
-    found = audit.find(after)
+    table['fit_after'] = _fit_after(audit, after, places)
+    found = audit.find_after(after)
     for name, sources in (('before', audit.find(before)), ('after', found)):
         _attach(table, sources, name, audit.settings.fwhm)
     return table, _count_new(audit, found, before, table)
@@ -362,36 +406,65 @@ def _one_round(
 
 def _stars(
     audit: AuditFrame, places: np.ndarray, snr: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of stars, with their photon noise, and their fluxes."""
-    stars = np.zeros(audit.frame.shape, dtype=np.float64)
-    fwhm = audit.settings.fwhm
-    unit = flux_of_snr(1.0, audit.noise, audit.psf, fwhm)
-    for place, value in zip(places, snr, strict=True):
-        add_star(stars, *star_profile(audit.psf, fwhm, tuple(place)), value * unit)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images of stars, before with their photon noise and after; fluxes."""
+    unit = flux_of_snr(1.0, audit.noise, audit.psf, audit.settings.fwhm)
+    stars = _draw(audit, audit.psf, audit.settings.fwhm, places, snr * unit)
     if audit.gain is not None:
         stars = rng.poisson(np.maximum(stars, 0) * audit.gain) / audit.gain
-    return stars.astype(audit.frame.data.dtype), snr * unit
+    wanted = stars
+    if audit.after.fwhm != audit.settings.fwhm:
+        wanted = _draw(audit, audit.psf_after, audit.after.fwhm, places, snr * unit)
+    return stars.astype(audit.frame.data.dtype), wanted, snr * unit
 
 
-def _aperture(audit: AuditFrame, image: np.ndarray, table: Table) -> np.ndarray:
+def _draw(
+    audit: AuditFrame,
+    psf: np.ndarray | None,
+    fwhm: float,
+    places: np.ndarray,
+    flux: np.ndarray,
+) -> np.ndarray:
+    """Return an image of stars without noise."""
+    stars = np.zeros(audit.frame.shape, dtype=np.float64)
+    for place, value in zip(places, flux, strict=True):
+        add_star(stars, *star_profile(psf, fwhm, tuple(place)), value)
+    return stars
+
+
+def _aperture(
+    audit: AuditFrame, image: np.ndarray, table: Table, settings: DetectionSettings
+) -> np.ndarray:
     """Measure fluxes at the places of the injected stars."""
     fluxes = measure_fluxes(
         image,
         table['x'],
         table['y'],
-        radius=audit.settings.radius,
-        annulus=audit.settings.annulus,
+        radius=settings.radius,
+        annulus=settings.annulus,
         mask=audit.frame.bad,
     )
     return np.asarray(fluxes['flux'])
 
 
 def _fit(audit: AuditFrame, image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Fit a star at each place; what is not finite counts as nothing."""
+    """Fit a star at each place of an unprocessed image."""
+    return matched_filter(
+        _filled(image), places, psf=audit.psf, fwhm=audit.settings.fwhm
+    )
+
+
+def _fit_after(audit: AuditFrame, image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Fit a star at each place of a processed image."""
+    return matched_filter(
+        _filled(image), places, psf=audit.psf_after, fwhm=audit.after.fwhm
+    )
+
+
+def _filled(image: np.ndarray) -> np.ndarray:
+    """Return the image; what is not finite counts as nothing."""
     level = float(np.nanmedian(image)) if np.isfinite(image).any() else 0.0
-    filled = np.where(np.isfinite(image), image, level)
-    return matched_filter(filled, places, psf=audit.psf, fwhm=audit.settings.fwhm)
+    return np.where(np.isfinite(image), image, level)
 
 
 def _attach(table: Table, sources: Table, name: str, radius: float) -> None:
@@ -411,7 +484,7 @@ def _count_new(
 ) -> int:
     """Count sources that are neither injected nor in the frame without stars."""
     old = vstack(
-        [t['x', 'y'] for t in (audit.known, audit.find(audit.processed), table)],
+        [t['x', 'y'] for t in (audit.known, audit.find_after(audit.processed), table)],
         metadata_conflicts='silent',
     )
     i, _ = pair_sources(found, old, max_separation=2 * audit.settings.fwhm)

@@ -83,6 +83,7 @@ def inject_audit(
     snr: Sequence[float] = (1, 2, 3, 4, 5, 7, 10, 20, 50),
     settings: DetectionSettings | None = None,
     psf: Any = None,
+    fwhm_after: float | None = None,
     gain: float | None = None,
     noise: float | None = None,
     mask: Any = None,
@@ -111,12 +112,18 @@ def inject_audit(
         the noise of the background. Some should be below the threshold.
 
     settings : DetectionSettings, optional
-        How sources are found; before and after with the same threshold in
-        the unit of the frame.
+        How sources are found; before and after down to the same flux, which is
+        the same threshold in the unit of the frame unless ``fwhm_after`` is given.
 
     psf : array_like, optional
         The image of a star, centred on its middle pixel; a Gaussian of the
         ``fwhm`` of the settings by default.
+
+    fwhm_after : float, optional
+        The full width at half maximum in pixels that stars are to have in the
+        result, round Gaussians, if the function sharpens or smooths. They are
+        then found and measured there with apertures of that width, and
+        compared with such stars. By default they stay as they are.
 
     gain : float, optional
         Electrons per unit, for the photon noise of the injected stars.
@@ -197,6 +204,7 @@ def inject_audit(
         psf=psf,
         gain=gain,
         noise=noise,
+        fwhm_after=fwhm_after,
     )
     stars, n_rounds, n_new = run_rounds(
         audit, levels, n, max_rounds=max_rounds, rng=rng
@@ -265,7 +273,7 @@ def _separability(values: Any, blank: np.ndarray) -> float:
 
 def _numbers(audit: AuditFrame, table: Table) -> dict[str, Any]:
     """Return what is known about the frame as a whole."""
-    after = audit.find(audit.processed)
+    after = audit.find_after(audit.processed)
     known, threshold = audit.known, audit.threshold
     i, j = pair_sources(after, known, max_separation=audit.settings.fwhm)
     lost = np.asarray(known['strength']) >= _SURE * threshold

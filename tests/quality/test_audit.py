@@ -279,3 +279,28 @@ def test_places_keep_their_distance():
     assert places[:, 0].min() >= 49.5
     nowhere = draw_places(taken | True, 3, distance=1, rng=np.random.default_rng(0))
     assert len(nowhere) == 0
+
+
+def test_functions_that_change_the_width_of_stars():
+    """Smoothing keeps all light: of stars that may be wider it loses none."""
+    wide = float(np.hypot(3.0, 1.5 * 2.3548))
+    told = inject_audit(blur, real_frame(), n=12, snr=SNR, fwhm_after=wide)
+    numbers = told.report.numbers
+    assert told.report.verdict == 'accept'
+    assert numbers['response_bias_percent'] == pytest.approx(0.0, abs=1.0)
+    # One of a pair may be lost in the wider star.
+    assert numbers['lost_percent'] < 2
+    assert numbers['n_false'] == numbers['n_new'] == 0
+    untold = inject_audit(blur, real_frame(), n=12, snr=SNR).report
+    assert untold.verdict == 'reject'
+    assert untold.numbers['response_bias_percent'] < -10
+    assert untold.numbers['lost_percent'] > 10
+
+
+def test_sources_made_up_where_the_width_changes_are_seen():
+    """Stars invented where the width changes are false sources."""
+    audit = inject_audit(
+        lambda image: blur(invent(image)), real_frame(), n=4, snr=SNR, fwhm_after=4.6
+    )
+    assert audit.report.numbers['n_false'] >= 8
+    assert audit.report.verdict == 'reject'
