@@ -13,7 +13,7 @@ from astroflat.psf.zernikes import is_even
 __all__ = ['CoefficientMap', 'fit_coefficients']
 
 # What polynomials do not follow, in waves; a star farther off does not count.
-_FLOOR, _CLIP = 0.01, 4.5
+_FLOOR, _CLIP, _LEAST = 0.01, 4.5, 0.05
 _ROUNDS = 30
 _DIRECTIONS, _CUTS = 8, (-0.4, -0.2, 0.0, 0.2, 0.4)
 
@@ -194,14 +194,15 @@ def _robust(
     for _ in range(6):
         solution, covariances = _solve(powers[used], values[used], weights[used])
         pulls = np.sqrt(weights) * (values - powers @ solution)
-        spread = np.maximum(1.4826 * np.median(np.abs(pulls[used]), axis=0), 1.0)
+        spread = np.maximum(1.4826 * np.median(np.abs(pulls[used]), axis=0), 0.5)
         new = (np.abs(pulls) < _CLIP * spread).all(axis=1)
         if new.sum() < least or np.array_equal(new, used):
             break
         used = new
     free = max(1, used.sum() - powers.shape[1])
-    scale = np.maximum((pulls[used] ** 2).sum(axis=0) / free, 1.0)
-    return used, solution, covariances * scale[:, None, None]
+    # What the polynomials leave says how much of the floor was needed.
+    scale = max(float(np.mean((pulls[used] ** 2).sum(axis=0) / free)), _LEAST)
+    return used, solution, covariances * scale
 
 
 def degree_for(n: int, wanted: int) -> int:
