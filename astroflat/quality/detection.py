@@ -32,6 +32,8 @@ _SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
 # costs half of the signal: its threshold of 5 finds stars of a signal-to-noise
 # ratio of 15. With 3 it is 7.
 _KERNEL_RADIUS = 3.0
+# Closer to a bad pixel, a source is on it.
+_BESIDE = 0.6
 
 
 @dataclass(frozen=True)
@@ -300,4 +302,13 @@ def _usable(x: Any, y: Any, bad: np.ndarray, margin: int) -> np.ndarray:
     inside = (column >= margin) & (column < nx - margin)
     inside &= (row >= margin) & (row < ny - margin)
     inside[inside] = ~bad[row[inside], column[inside]]
+    for side, up in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        # Also between two pixels, where one of them is bad: photutils 3.1 finds
+        # the flank of what has its peak on a bad pixel.
+        column, row = (
+            np.clip(np.floor(np.asarray(a)).astype(int) + step, 0, n - 1)
+            for a, step, n in ((x, side, nx), (y, up, ny))
+        )
+        near = np.hypot(np.asarray(x) - column, np.asarray(y) - row) < _BESIDE
+        inside &= ~(near & bad[row, column])
     return inside
