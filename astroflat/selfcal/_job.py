@@ -11,6 +11,7 @@ import numpy as np
 from astroflat.selfcal._coarse import CoarseFit
 from astroflat.selfcal._fine import combine_fine, two_halves
 from astroflat.selfcal._grid import Grid
+from astroflat.selfcal._hot import HotPixels
 from astroflat.selfcal._light import Light
 from astroflat.selfcal._objects import STARS, find_objects
 from astroflat.selfcal._shrink import shrink
@@ -107,7 +108,11 @@ class Job:
         self.options = {'mem_limit': mem_limit, 'client': client}
         self.progress = progress
         self.grid = Grid.of(night.shape)
+        self._hot = HotPixels(night.shape)
         self.noise = np.array(night.each(self._noise_of, range(night.n)))
+        if self.wide:
+            # Stars do not stay in a pixel.
+            night.hot = self._hot.found()
         self.half = two_halves(night.n, night.offsets)
         self.objects: ObjectMask | None = None
         self.light: Light | None = None
@@ -231,6 +236,7 @@ class Job:
         steps = steps[np.isfinite(steps)]
         level = float(np.nanmedian(frame[::step]))
         noise = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) / 2**0.5
+        self._hot.add(frame, noise)
         return max(noise / max(abs(level), 1e-30), 1e-5)
 
     def _cells_of(self, i: int) -> tuple[np.ndarray, np.ndarray]:

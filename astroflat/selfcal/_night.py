@@ -67,6 +67,8 @@ class Night:
                 dark_factors=planes['dark_factors'],
             )
             self.mask = as_mask(mask, self.shape)
+            #: Pixels that are left out, and have a flat nevertheless.
+            self.hot: np.ndarray | None = None
             self.offsets = check_offsets(offsets, self.n)
             self.threads = count_threads(n_threads)
         except BaseException:
@@ -143,6 +145,8 @@ class Night:
                 out[k] -= cal.dark_factors[i] * cal.dark[rows]
             if self.mask is not None:
                 out[k][self.mask[rows]] = np.nan
+            if self.hot is not None:
+                out[k][self.hot[rows]] = np.nan
         if masks is not None:
             out[masks] = np.nan
         out[~np.isfinite(out)] = np.nan

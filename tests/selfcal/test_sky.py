@@ -131,6 +131,26 @@ def test_small_dithers():
     assert error < 1.2
 
 
+def test_hot_pixels_hide_no_dust():
+    """Hot pixels are left out, one by one, not masked as stars of the sky are."""
+    frames, offsets, flat, dust = _night(dither=6, n=6)
+    rng = np.random.default_rng(2)
+    hot = np.zeros(SHAPE, bool)
+    hot[tuple(rng.integers(2, m - 2, 150) for m in SHAPE)] = True
+    warm = [frame + np.where(hot, 12_000, 0).astype('f4') for frame in frames]
+    clean = sky_flat(frames, offsets=offsets, n_threads=1)
+    found = sky_flat(warm, offsets=offsets, n_threads=1)
+    # No more of the detector is hidden than the pixels themselves.
+    more = np.mean(found.coverage == 0) - np.mean(clean.coverage == 0)
+    assert more < 1.2 * hot.mean()
+    errors = [flat_residual(s.flat, flat, dust_mask=dust) for s in (clean, found)]
+    assert errors[1]['dust_percent'] < 1.1 * errors[0]['dust_percent']
+    assert errors[1]['total_percent'] < 1.1 * errors[0]['total_percent']
+    # Filled from around: no more wrong than the response of a pixel is.
+    ratio = found.flat.data[hot] / flat[hot]
+    assert np.std(ratio) < 0.03
+
+
 def test_gradients_that_turn():
     """The gradient of each frame is found; what they share is in the sigma."""
     frames, offsets, flat, _ = _night(gradient=0.05, n=10)
