@@ -122,7 +122,8 @@ def solve_fields(
     Which fields there are is decided by the probability of the frames under F
     alone, G alone, and both, and by an F test of what the simpler model leaves
     unexplained; both have to prefer the larger model. Then the frames are fitted
-    with these fields only. Where the levels differ by less than 5 % (rms), no frame
+    with these fields only. Where the levels differ by less than 5 % (rms, whichever
+    frame is left out: a single one of another level has a sky of its own), no frame
     can tell, and only the flat is returned, with the reason in the report; a
     gradient of the sky that all frames have in common is then split from the flat
     by the priors of `sky_flat`, and the report says how large it is.
@@ -214,12 +215,14 @@ def _start(job: Job, model: str, wish: Extra) -> tuple[Extra | None, str]:
 
 
 def _spread(job: Job, wish: Extra) -> float:
-    """Return how much the levels of the sky differ, over that of what is added."""
+    """Return how much levels differ over what is added, whatever frame is left out."""
     levels = wish.levels
     if levels is None:
         levels = np.array(job.night.each(job.level_of, range(job.night.n)))
     ratio = levels / wish.exposure
-    return float(np.std(ratio) / abs(np.mean(ratio)))
+    # A single frame of another level has another sky as well: it is no lever.
+    rest = [np.delete(ratio, i) for i in range(len(ratio))]
+    return float(min(np.std(part) / abs(np.mean(part)) for part in rest))
 
 
 def _solve(
