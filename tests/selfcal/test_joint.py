@@ -110,9 +110,8 @@ def test_refuses_to_invent():
 def test_one_bright_frame_is_no_lever():
     """A frame of another level, with a sky of its own, does not tell F from G."""
     frames = _frames(np.array([650, 500, 502, 498, 501, 500.0]), FLAT, 0 * GLOW)
-    y, x = np.mgrid[-1 : 1 : SHAPE[0] * 1j, -1 : 1 : SHAPE[1] * 1j]
     # Twilight comes from one side.
-    frames[0] += (30 * x * FLAT).astype(frames[0].dtype)
+    frames[0] += (30 * X * FLAT).astype(frames[0].dtype)
     found = _solve(frames)
     assert found.stages['model'] == 'multiplicative'
     assert 'cannot tell' in ' '.join(found.report.reasons)
