@@ -198,7 +198,7 @@ class NightJob:
         for tasks in self._master_tasks(groups):
             self._all(workers, make_master, tasks, 'bias and dark')
         flats = {g.flats.key: self._flat_task(g) for g in groups if g.flats is not None}
-        noise = {g.noise_key: self._noise_task(g) for g in groups if g.noise[1]}
+        noise = {g.noise_key: self._noise_task(g) for g in groups if g.measures_noise}
         self._all(workers, measure_noise, list(noise.values()), 'noise')
         tried = self._go(workers, make_flat_master, list(flats.values()), 'flats')
         for task, result in tried:
@@ -297,14 +297,18 @@ class NightJob:
         """Return where the noise of the camera is."""
         return (
             self.store.path('noise', group.noise_key, '.json')
-            if group.noise[1]
+            if group.measures_noise
             else None
         )
 
     def _noise_task(self, group: GroupPlan) -> NoiseTask:
         """Return what measures the noise."""
         flats, bias = (self._paths(f) for f in group.noise)
-        return NoiseTask(flats, bias, self._noise_path(group), group.gain)
+        strip = ()
+        if group.strip is not None:
+            path = os.fspath(self.folder / group.strip.name)
+            strip = (path, group.strip.sections.overscan)
+        return NoiseTask(flats, bias, self._noise_path(group), group.gain, strip)
 
     # ------------------------------------------------------------ flats
     def _settle(self, workers: Workers, groups: list[GroupPlan]) -> set[str]:

@@ -105,12 +105,17 @@ class NoiseTask:
 
     gain : float or None
         Electrons per adu, if the header says it.
+
+    strip : tuple of str
+        A raw frame and the section of its overscan, in place of bias frames; the
+        level of the flats is then above their own overscan.
     """
 
     flats: tuple[str, ...]
     biases: tuple[str, ...]
     output: str
     gain: float | None = None
+    strip: tuple[str, ...] = ()
 
 
 def make_master(task: MasterTask) -> None:
@@ -367,23 +372,40 @@ def measure_noise(task: NoiseTask) -> None:
     from astroflat.io.images import read_ccd
 
     bias = [read_ccd(f).data.astype(np.float64) for f in task.biases]
-    ron = _scatter(bias[0] - bias[1]) / np.sqrt(2)
+    ron = _strip_noise(*task.strip) if task.strip else _pair_noise(bias)
+    source = 'the overscan' if task.strip else 'two bias frames'
     gain, words = task.gain, []
     if gain is not None:
         words.append(f'gain {gain:.4g} e/adu by the header')
     elif len(task.flats) == 2:
-        level = 0.5 * (bias[0] + bias[1])
+        level = 0.0 if task.strip else 0.5 * (bias[0] + bias[1])
         images = [read_ccd(f) for f in task.flats]
         # Of a mosaic one colour: its pixels share a level.
         step = 2 if is_mosaic(images[0]) else 1
         flats = [(i.data - level)[::step, ::step] for i in images]
         gain = _gain(flats, ron)
         if gain is not None:
-            words.append(f'gain {gain:.4g} e/adu, measured from two flats and two bias')
+            known = 'the overscan' if task.strip else 'two bias'
+            words.append(f'gain {gain:.4g} e/adu, measured from two flats and {known}')
     readnoise = None if gain is None else float(ron * gain)
     if readnoise is not None:
-        words.append(f'read noise {readnoise:.3g} e, measured from two bias frames')
+        words.append(f'read noise {readnoise:.3g} e, measured from {source}')
     write_json(task.output, {'gain': gain, 'readnoise': readnoise, 'words': words})
+
+
+def _pair_noise(bias: list[np.ndarray]) -> float:
+    """Return the noise of one of two bias frames, of which the pattern cancels."""
+    return _scatter_of_counts(bias[0] - bias[1]) / np.sqrt(2)
+
+
+def _strip_noise(path: str, section: str) -> float:
+    """Return the noise of an overscan, without its level in each row or column."""
+    from astroflat.io.images import read_ccd
+    from astroflat.pipelines._night_overscan import _slices
+
+    raw = read_ccd(path).data
+    strip = raw[_slices(section, raw.shape)].astype(np.float64)
+    return _scatter_of_counts(strip if len(strip) >= strip.shape[1] else strip.T)
 
 
 def _gain(flats: list[np.ndarray], ron: float) -> float | None:
@@ -402,3 +424,11 @@ def _scatter(image: np.ndarray) -> float:
     from astropy.stats import mad_std
 
     return float(mad_std(image[:, 1::2] - image[:, :-1:2]) / np.sqrt(2))
+
+
+def _scatter_of_counts(image: np.ndarray) -> float:
+    """Return the same of whole numbers, of whose steps a median would know little."""
+    steps = image[:, 1::2] - image[:, :-1:2]
+    rough = _scatter(image) * np.sqrt(2)
+    good = steps[np.abs(steps - np.median(steps)) <= 4 * max(rough, 1.0)]
+    return float(np.std(good) / np.sqrt(2))

@@ -82,6 +82,9 @@ class GroupPlan:
     noise : tuple
         Flats and bias frames that the noise is measured from.
 
+    strip : NightFile or None
+        The light whose overscan tells the read noise, without bias frames.
+
     gain : float or None
         That of the header.
 
@@ -102,6 +105,7 @@ class GroupPlan:
     flat_offset: Offset = field(default_factory=Offset)
     flat_scales: tuple[float, ...] = ()
     noise: tuple[list[NightFile], list[NightFile]] = ((), ())
+    strip: NightFile | None = None
     gain: float | None = None
     sample: list[NightFile] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -158,9 +162,15 @@ class GroupPlan:
         return fingerprint([list(file.key), offset, self.key, repr(options)])
 
     @property
+    def measures_noise(self) -> bool:
+        """Whether there is anything that tells the read noise."""
+        return bool(self.noise[1]) or self.strip is not None
+
+    @property
     def noise_key(self) -> str:
         """A hash of what the noise is measured from."""
-        return fingerprint([[list(f.key) for f in fs] for fs in self.noise])
+        parts = [[list(f.key) for f in fs] for fs in self.noise]
+        return fingerprint(parts if self.strip is None else [*parts, self.strip.key])
 
 
 @dataclass
@@ -421,8 +431,12 @@ def _plan_noise(plan: GroupPlan, sets: dict[str, list[FrameSet]]) -> None:
         return max(pairs, key=len)[:2] if pairs else []
 
     bias = fitting('bias')
-    plan.noise = (fitting('flat') if bias else [], bias)
-    if not bias or (plan.gain is None and not plan.noise[0]):
+    first = plan.lights.files[0]
+    if not bias and first.sections.overscan:
+        plan.strip = first
+    known = bool(bias) or plan.strip is not None
+    plan.noise = (fitting('flat') if known else [], bias)
+    if not known or (plan.gain is None and not plan.noise[0]):
         plan.doubts.append(
             'no uncertainties: neither the header tells the gain, nor two flats and '
             'two bias frames'

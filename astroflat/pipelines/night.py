@@ -220,7 +220,8 @@ def run_night(
     filter, binning, gain, temperature, rotator angle and size. A dark of the
     same exposure is subtracted, else a bias and a scaled dark, else the bias.
     Masters are medians. Gain and read noise are those of the header, or
-    measured from two flats and two bias frames; they give the uncertainties.
+    measured from two flats and two bias frames, or the overscan; they give the
+    uncertainties.
 
     The results are the calibrated lights, with mask, uncertainty and WCS,
     under their own names, and ``night.html``, ``night.json`` and

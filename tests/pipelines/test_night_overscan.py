@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
-from night_folder import SHAPE, expose, flat_field, sky_scene, write
+from night_folder import GAIN, READNOISE, SHAPE, expose, flat_field, sky_scene, write
 
 import astroflat as af
 from astroflat.io.images import read_ccd
@@ -114,6 +116,16 @@ def test_overscan_alone_is_a_zero_point(tmp_path):
     report = run_night(tmp_path / 'raw', output=tmp_path / 'out', n_workers=1)
     check(tmp_path / 'out', scenes)
     assert 'neither bias nor dark: the overscan is the zero point' in str(report)
+    # It tells the read noise too, and with two flats the gain.
+    (gain,) = re.findall(
+        r'gain ([\d.]+) e/adu, measured from two flats and the', str(report)
+    )
+    assert float(gain) == pytest.approx(GAIN, rel=0.03)
+    (noise,) = re.findall(
+        r'read noise ([\d.]+) e, measured from the overscan', str(report)
+    )
+    assert float(noise) == pytest.approx(READNOISE, rel=0.06)
+    assert read_ccd(tmp_path / 'out' / 'R_0.fits').uncertainty is not None
     assert 'the zero point is unknown' not in str(report)
 
 
