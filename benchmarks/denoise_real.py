@@ -4,7 +4,7 @@ Real repeated exposures: each frame denoised, against the mean of all others.
 
 The exposures are aligned first (a telescope drifts, and what stays with the pixels is
 noise too), calibrated if the folder has ``bias*`` and ``flat*``, and pixels that are
-hot in all of them are replaced. What differs between exposures over 20 pixels and more
+hot in all of them are replaced. What differs between exposures over 40 pixels and more
 is no noise, and is put back; the noise of the mean is taken off, so that what remains
 is the error against the sky.
 """
@@ -23,9 +23,9 @@ from astroflat.selfcal import measure_shifts
 # Parts of the pixels, by the smoothed mean of the others: in the mean over all of
 # them a few bright ones would count alone.
 PARTS = {'faint 90 %': (0.0, 0.9), 'bright 10 %': (0.9, 0.999)}
-# Over this width in pixels exposures differ by their skies: in one pair by as much as
+# Over this width in pixels exposures differ by their skies: in some pairs by nearly
 # a tenth of the noise of a pixel.
-_DRIFT = 20.0
+_DRIFT = 40.0
 
 
 @dataclass
@@ -179,7 +179,7 @@ def drift(difference, seen, *, width=_DRIFT):
     -------
     ndarray
         What changed of the sky and its gradients. Of white noise 0.28 over the width
-        is in it: one and a half per cent.
+        is in it: less than one per cent.
     """
     weight = gaussian_filter(seen.astype(float), width)
     sums = gaussian_filter(np.where(seen, difference, 0.0), width)

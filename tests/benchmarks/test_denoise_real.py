@@ -75,10 +75,10 @@ def test_drift_is_what_is_wide():
     tilt = 0.01 * (x - 110) - 0.005 * (y - 100)
     seen = np.ones(tilt.shape, bool)
     seen[:, :15] = False
-    found = denoise_real.drift(tilt, seen)
+    found = denoise_real.drift(tilt, seen, width=20.0)
     inside = np.s_[60:-60, 75:-60]
     np.testing.assert_allclose(found[inside], tilt[inside], atol=0.02)
-    noise = denoise_real.drift(rng.standard_normal(tilt.shape), seen)
+    noise = denoise_real.drift(rng.standard_normal(tilt.shape), seen, width=20.0)
     assert noise[inside].std() < 0.03
 
 
