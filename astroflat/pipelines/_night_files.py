@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.pipelines._night_overscan import Sections
+from astroflat.pipelines._night_sections import Sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,10 @@ import numpy as np
 
 from astroflat._provenance import add_history, record, set_card
 from astroflat.pipelines._night_flats import SettledFlat
-from astroflat.pipelines._night_masters import Noise, _thin, read_master
-from astroflat.pipelines._night_overscan import Sections, prepare
+from astroflat.pipelines._night_masters import _thin, read_master
+from astroflat.pipelines._night_noise import Noise
+from astroflat.pipelines._night_overscan import prepare
+from astroflat.pipelines._night_sections import Sections
 from astroflat.pipelines._night_store import publish, read_json, write_json
 
 if TYPE_CHECKING:

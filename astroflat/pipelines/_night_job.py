@@ -16,11 +16,10 @@ from astroflat.pipelines._night_frame import FrameTask, process_frame
 from astroflat.pipelines._night_masters import (
     FlatTask,
     MasterTask,
-    NoiseTask,
     make_flat_master,
     make_master,
-    measure_noise,
 )
+from astroflat.pipelines._night_noise import NoiseTask, measure_noise
 from astroflat.pipelines._night_overscan import PrepareTask, prepare_frame
 from astroflat.pipelines._night_sets import FrameSet, Offset
 from astroflat.pipelines._night_store import publish, read_json, write_json

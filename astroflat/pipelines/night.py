@@ -246,8 +246,8 @@ def run_night(
     """
     from astroflat.pipelines._night_files import list_night
     from astroflat.pipelines._night_job import NightJob
-    from astroflat.pipelines._night_overscan import with_sections
     from astroflat.pipelines._night_plan import NightOptions, make_plan
+    from astroflat.pipelines._night_sections import with_sections
     from astroflat.pipelines._night_store import NightStore
 
     _check(flats=flats, sample=sample, n_workers=n_workers, mem_limit=mem_limit)

@@ -15,7 +15,8 @@ from night_folder import GAIN, READNOISE, SHAPE, expose, flat_field, sky_scene, 
 import astroflat as af
 from astroflat.io.images import read_ccd
 from astroflat.pipelines import run_night
-from astroflat.pipelines._night_overscan import Sections, find_sections, prepare
+from astroflat.pipelines._night_overscan import prepare
+from astroflat.pipelines._night_sections import Sections, find_sections
 
 STRIP, LIGHT = '[129:144,*]', '[1:128,3:98]'
 RAW = (100, 144)
