@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ['denoise_plane', 'noise_scale']
 
+# With less than this part of the expected noise all that is fine is real.
+_NOISY = 0.3
 # Noise this close to that of the model is left as it is.
 _CLOSE = 0.12
 
@@ -65,7 +67,7 @@ def denoise_plane(
     """
     values, scale, factor = _see(data, bad, noise)
     found = _ask(values, session, tile, progress)
-    side = min(most, bin_side(fill_bad(data, bad)))
+    side = min(most, bin_side(fill_bad(data, bad))) if scale > _NOISY else 1
     wide = None
     if side > 1:
         heights = fill_bad(per_strip(noise.forward, data), bad) / np.float32(factor)

@@ -165,5 +165,9 @@ def test_holes_and_strength(denoiser):
     assert np.array_equal(np.isnan(clean.data), np.isnan(frame))
     same, _ = run(denoiser, frame, strength=0.0)
     np.testing.assert_array_equal(same.data, frame)
+    # Without noise all that is fine is real.
+    still, side = run(denoiser, light.astype(np.float32))
+    assert side == 1
+    assert np.abs(still.data - light).max() < 0.5 * np.sqrt(light.max())
     with pytest.raises(ValueError, match='max_bin'):
         denoiser.denoise(frame, max_bin=0)
