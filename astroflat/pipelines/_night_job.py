@@ -23,7 +23,7 @@ from astroflat.pipelines._night_noise import NoiseTask, measure_noise
 from astroflat.pipelines._night_overscan import PrepareTask, prepare_frame
 from astroflat.pipelines._night_sets import FrameSet, Offset
 from astroflat.pipelines._night_store import publish, read_json, write_json
-from astroflat.pipelines._stages import fingerprint
+from astroflat.pipelines._stages import hash_of_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,7 +188,7 @@ class NightJob:
         """Return where a frame is, without its overscan if it has one."""
         if not file.sections:
             return os.fspath(self.folder / file.name)
-        place = self.store.work / 'trimmed' / fingerprint(list(file.key))[:16]
+        place = self.store.work / 'trimmed' / hash_of_values(list(file.key))[:16]
         return os.fspath(place / output_name(Path(file.name).name))
 
     # ------------------------------------------------------------ masters

@@ -16,7 +16,7 @@ from astroflat.pipelines._night_sets import (
     differences,
     make_sets,
 )
-from astroflat.pipelines._stages import fingerprint
+from astroflat.pipelines._stages import hash_of_values
 
 if TYPE_CHECKING:
     from astroflat.pipelines._night_files import NightFile
@@ -159,7 +159,7 @@ class GroupPlan:
             40 hexadecimal digits.
         """
         offset = self.offset_of(file).key
-        return fingerprint([list(file.key), offset, self.key, repr(options)])
+        return hash_of_values([list(file.key), offset, self.key, repr(options)])
 
     @property
     def measures_noise(self) -> bool:
@@ -170,7 +170,7 @@ class GroupPlan:
     def noise_key(self) -> str:
         """A hash of what the noise is measured from."""
         parts = [[list(f.key) for f in fs] for fs in self.noise]
-        return fingerprint(parts if self.strip is None else [*parts, self.strip.key])
+        return hash_of_values(parts if self.strip is None else [*parts, self.strip.key])
 
 
 @dataclass
@@ -324,7 +324,7 @@ def _plan_group(
     if len(plan.sample) < len(lights.files):
         n, all_ = len(plan.sample), len(lights.files)
         plan.words.append(f'{n} of {all_} lights decide on the flat')
-    plan.key = fingerprint(
+    plan.key = hash_of_values(
         [
             [list(f.key) for f in plan.sample],
             plan.sample_offset.key,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.pipelines._stages import fingerprint
+from astroflat.pipelines._stages import hash_of_values
 from astroflat.selfcal.grouping import _cluster, _labels
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class FrameSet:
     @property
     def key(self) -> str:
         """A hash of all that a combination depends on."""
-        return fingerprint([self.kind, [list(f.key) for f in self.files]])
+        return hash_of_values([self.kind, [list(f.key) for f in self.files]])
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ class Offset:
         """A hash of all that it depends on."""
         sets = (self.bias, self.dark, self.zero)
         parts = [None if s is None else s.key for s in sets]
-        return fingerprint([*parts, self.scale])
+        return hash_of_values([*parts, self.scale])
 
 
 def make_sets(kind: str, files: Iterable[NightFile]) -> list[FrameSet]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from astropy.nddata import CCDData
 
-__all__ = ['StageStore', 'fingerprint']
+__all__ = ['StageStore', 'fingerprint', 'hash_of_values']
 
 _INDEX = 'stages.json'
 
@@ -47,6 +47,24 @@ def fingerprint(source: Any) -> str:
     digest = hashlib.blake2b(digest_size=20)
     _feed(digest, source)
     return digest.hexdigest()
+
+
+def hash_of_values(values: Any) -> str:
+    """
+    Return a hash of plain values.
+
+    Parameters
+    ----------
+    values : object
+        Numbers, texts, and lists of them; a text is itself, also if a file is
+        called so.
+
+    Returns
+    -------
+    key : str
+        40 hexadecimal digits.
+    """
+    return hashlib.blake2b(repr(values).encode(), digest_size=20).hexdigest()
 
 
 def _feed(digest: Any, source: Any) -> None:
@@ -123,7 +141,7 @@ class StageStore:
         image : `~astropy.nddata.CCDData`
             Computed, or read if the key on disk is the same.
         """
-        self.key = fingerprint([self.key, name, repr(settings)])
+        self.key = hash_of_values([self.key, name, repr(settings)])
         if self.folder is None:
             return compute()
         path = self.folder / f'{name}.fits'

@@ -388,6 +388,18 @@ def test_memory_limits_the_workers():
     assert _count_workers(plan, 8, 1.0) == 1
 
 
+def test_folders_of_the_same_names(tmp_path, monkeypatch):
+    """What lies in the current folder is no part of what results depend on."""
+    make_night(tmp_path / 'raw', n=2, n_flat=2, n_bias=2)
+    monkeypatch.chdir(tmp_path)
+    run_night('raw', output='out', flats='none')
+    for name in ('bias', 'flat', 'dark', 'light', 'none', 'auto'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'new').touch()
+    report = run_night('raw', output='out', flats='none')
+    assert (report.n_done, report.n_kept) == (0, 2)
+
+
 def test_memory_of_a_decision_is_told(tmp_path):
     """A flat that takes more memory than allowed is announced, not refused."""
     make_night(tmp_path, n=2)
