@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.config import set_temp_cache
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -39,6 +40,9 @@ def _environment(monkeypatch, tmp_path):
     monkeypatch.setenv('GEMINI_API_KEY', KEY)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     (tmp_path / 'cache').mkdir()
+    # astropy 7.1 follows the variable only where a folder of its own is there.
+    with set_temp_cache(tmp_path / 'cache'):
+        yield
 
 
 @pytest.fixture
