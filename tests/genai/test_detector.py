@@ -381,7 +381,8 @@ def test_hostile_images(flat, kind, tmp_path):
         gemini = detector(server, answer='image', cache=tmp_path / 'a')
         with pytest.raises(genai.GeminiError):
             af.detect_dust(flat['image'], detector=gemini)
-    names = {p.name for p in tmp_path.rglob('*')} - {'cache', 'a'}
+    # The empty folders are those of the cache of astropy.
+    names = {p.name for p in tmp_path.rglob('*')} - {'cache', 'a', 'astropy'}
     # Only an answer that is whole, and refused by its size, is kept.
     assert names <= {f'{gemini.stages[0]["request"].digest}.json'}
     genai.write_advice(gemini.stages, tmp_path / 'written')
