@@ -42,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='part of the noise to remove, 0 to 1; default 1',
     )
     parser.add_argument(
+        '--max-bin',
+        type=int,
+        default=4,
+        metavar='N',
+        help='largest means that the network may look at where no star is sharp; '
+        'default 4, 1 for single pixels only',
+    )
+    parser.add_argument(
         '--bayer', action='store_true', help='the frames are mosaics of colours'
     )
     parser.add_argument(
@@ -98,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         'offset': args.offset,
         'saturation': args.saturation,
         'strength': args.strength,
+        'max_bin': args.max_bin,
         'bayer': args.bayer or None,
     }
     if args.preview:

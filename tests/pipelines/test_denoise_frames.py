@@ -75,6 +75,19 @@ def test_command(frames, tmp_path, capsys):
     assert '--overwrite' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(('option', 'side'), [([], 3), (['--max-bin', '2'], 2)])
+def test_bins_of_the_command(tmp_path, option, side):
+    """Stars out of focus are seen in means of pixels, up to those allowed."""
+    y, x = np.mgrid[:250, :300] % 50 - 25.0
+    light = 300.0 + 300.0 * np.exp(-0.5 * (x**2 + y**2) / 4.25**2)
+    frame = np.random.default_rng(1).poisson(light).astype('u2')
+    path, out = tmp_path / 'light.fits', tmp_path / 'clean'
+    fits.writeto(path, frame, fits.Header({'EGAIN': 1.0}))
+    command = ['denoise', str(path), '-o', str(out), '--device', 'cpu', '-q']
+    assert main([*command, *option]) == 0
+    assert fits.getheader(out / 'light.fits')['AFBIN'] == side
+
+
 def test_png_stays_whole(denoiser, frames, tmp_path):
     """A format for people keeps its type."""
     from astroflat.io.export import write_image
