@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from astroflat.neural._strips import run_strips
+from astroflat.neural._bins import bin_mean
+from astroflat.neural._strips import median, total
 
 __all__ = [
     'BLOCK',
     'N_SORTED',
     'STRETCH',
     'Cells',
-    'bin_mean',
     'coordinates',
     'frame_level',
     'grid_shape',
@@ -97,7 +97,7 @@ def frame_level(values: np.ndarray) -> float:
     """
     if values.size == 0:
         return 0.0
-    return float(max(np.median(values), 0.25 * values.mean(dtype=float)))
+    return max(median(values), 0.25 * total(values) / values.size)
 
 
 def grid_shape(shape: tuple[int, int]) -> tuple[int, int]:
@@ -117,72 +117,6 @@ def grid_shape(shape: tuple[int, int]) -> tuple[int, int]:
     share = LONG_SIDE / max(shape) / _MULTIPLE
     h, w = (max(_SHORTEST, _MULTIPLE * round(size * share)) for size in shape)
     return h, w
-
-
-def bin_mean(
-    image: np.ndarray, bad: np.ndarray, factor: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Bin an image by means of the good pixels.
-
-    Parameters
-    ----------
-    image : `~numpy.ndarray`
-        The image; bad pixels may hold anything.
-
-    bad : `~numpy.ndarray` of bool
-        Its mask.
-
-    factor : int
-        Pixels along a bin. Bins at the far border may be smaller.
-
-    Returns
-    -------
-    means : `~numpy.ndarray`
-        float32; 0 where there is no good pixel.
-
-    bad : `~numpy.ndarray` of bool
-        Where there is none.
-    """
-    clean = not bad.any()
-    good = image if clean else np.where(bad, np.float32(0), image)
-    good = good.astype(np.float32, copy=False)
-    if factor == 1:
-        return good, bad
-    if clean:
-        rows, columns = (_bin_sizes(size, factor) for size in image.shape)
-        count = np.outer(rows, columns)
-    else:
-        count = _bin_sums((~bad).astype(np.float32), factor)
-    return _bin_sums(good, factor) / np.maximum(count, 1), count == 0
-
-
-def _bin_sizes(size: int, factor: int) -> np.ndarray:
-    """Return how many pixels each bin has along an axis."""
-    starts = np.arange(0, size, factor)
-    return np.minimum(size - starts, factor).astype(np.float32)
-
-
-def _bin_sums(values: np.ndarray, factor: int) -> np.ndarray:
-    """Add up the pixels of each bin."""
-    ny, nx = values.shape
-    out = np.empty((-(-ny // factor), -(-nx // factor)), np.float32)
-
-    def add(rows: slice) -> None:
-        part = values[rows]
-        whole = len(part) // factor * factor
-        sums = part[:whole].reshape(-1, factor, nx).sum(axis=1)
-        if whole < len(part):
-            sums = np.concatenate([sums, part[whole:].sum(axis=0)[None]])
-        columns = np.pad(sums, [(0, 0), (0, -nx % factor)])
-        first = rows.start // factor
-        # Sums of strided columns: much faster than a reduction of short rows.
-        out[first : first + len(sums)] = sum(
-            columns[:, i::factor] for i in range(factor)
-        )
-
-    run_strips(add, values.shape, multiple=factor)
-    return out
 
 
 def sorted_groups(image: np.ndarray, block: int) -> np.ndarray:
@@ -205,7 +139,10 @@ def sorted_groups(image: np.ndarray, block: int) -> np.ndarray:
     h, w = image.shape[0] // block, image.shape[1] // block
     cells = image.reshape(h, block, w, block).transpose(0, 2, 1, 3)
     values = np.sort(cells.reshape(h, w, block * block), axis=-1)
-    return values.reshape(h, w, N_SORTED, -1).mean(axis=-1).transpose(2, 0, 1)
+    groups = values.reshape(h, w, N_SORTED, -1)
+    # The mean of one value is a slow way to copy it.
+    groups = groups[..., 0] if groups.shape[-1] == 1 else groups.mean(axis=-1)
+    return groups.transpose(2, 0, 1)
 
 
 def noise_channel(groups: np.ndarray, valid: np.ndarray) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from astroflat.neural._dust_levels import DustField, find_dust
-from astroflat.neural._smooth import SmoothFields, enlarge, find_smooth, gate
-from astroflat.neural._strips import per_strip, run_strips
+from astroflat.neural._rows import GridRows, write_out
+from astroflat.neural._smooth import SmoothFields, find_smooth, gate
+from astroflat.neural._strips import run_strips
 
 if TYPE_CHECKING:
     from astroflat.neural.runtime import Session
@@ -22,7 +23,6 @@ __all__ = [
     'Parts',
     'PlaneFields',
     'estimate_plane',
-    'plane_numbers',
     'share_channels',
     'sky_share',
 ]
@@ -58,36 +58,101 @@ class Networks:
 @dataclass(frozen=True)
 class PlaneFields:
     """
-    Fields of one plane on its pixels.
+    Fields of one plane, written out on its pixels when they are asked for.
 
     Parameters
     ----------
-    log_flat : `~numpy.ndarray`
-        log F; exactly 0 where nothing is corrected.
-
-    sigma : `~numpy.ndarray`
-        Standard deviation of log F.
-
-    gradient, sigma_gradient : `~numpy.ndarray`
-        G in units of the data, and its standard deviation.
-
     smooth : SmoothFields or None
-        What the network of the smooth fields said.
+        What the network of the smooth fields said; None without light.
 
     dust : DustField or None
         What the network of the dust said.
 
     gates : tuple of float
         How much of V and of G is applied, 0 to 1.
+
+    grids : tuple of GridRows
+        log V and G over the level as they are applied, and their uncertainties.
+
+    floor : float
+        What is always added to the uncertainty of log F.
+
+    strength : float
+        How much of the fields is applied.
+
+    spread : float
+        What the uncertainty of G is multiplied by.
+
+    shared : tuple of `~numpy.ndarray`, optional
+        log F and its uncertainty, where the colours have them in common.
     """
 
-    log_flat: np.ndarray
-    sigma: np.ndarray
-    gradient: np.ndarray
-    sigma_gradient: np.ndarray
     smooth: SmoothFields | None
     dust: DustField | None
     gates: tuple[float, float]
+    grids: tuple[GridRows, GridRows, GridRows, GridRows]
+    floor: float
+    strength: float = 1.0
+    spread: float = 1.0
+    shared: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the plane."""
+        return self.grids[0].shape
+
+    @property
+    def level(self) -> np.float32:
+        """Level of the plane."""
+        return np.float32(0 if self.smooth is None else self.smooth.level)
+
+    def log_rows(self, rows: slice) -> np.ndarray:
+        """Write rows of log F out; exactly 0 where nothing is corrected."""
+        if self.shared is not None:
+            return self.shared[0][rows]
+        log_flat = self.grids[0](rows)
+        if self.dust is not None:
+            self.dust.log_rows.add_to(log_flat, rows)
+        return log_flat if self.strength == 1 else np.float32(self.strength) * log_flat
+
+    def sigma_rows(self, rows: slice) -> np.ndarray:
+        """Write rows of the standard deviation of log F out."""
+        if self.shared is not None:
+            return self.shared[1][rows]
+        variance = self.grids[2](rows)
+        np.square(variance, out=variance)
+        if self.dust is not None:
+            variance += self.dust.variance_rows(rows)
+        variance += np.float32(self.floor) ** 2
+        return np.sqrt(variance, out=variance)
+
+    def gradient_rows(self, rows: slice) -> np.ndarray:
+        """Write rows of G in units of the data out."""
+        return np.float32(self.strength) * self.level * self.grids[1](rows)
+
+    def sigma_gradient_rows(self, rows: slice) -> np.ndarray:
+        """Write rows of the standard deviation of G out."""
+        return self.level * np.float32(self.spread) * self.grids[3](rows)
+
+    @property
+    def log_flat(self) -> np.ndarray:
+        """The logarithm of F on all pixels."""
+        return write_out(self.log_rows, self.shape)
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """Standard deviation of log F on all pixels."""
+        return write_out(self.sigma_rows, self.shape)
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """G in units of the data on all pixels."""
+        return write_out(self.gradient_rows, self.shape)
+
+    @property
+    def sigma_gradient(self) -> np.ndarray:
+        """Standard deviation of G on all pixels."""
+        return write_out(self.sigma_gradient_rows, self.shape)
 
 
 def estimate_plane(
@@ -128,49 +193,50 @@ def estimate_plane(
         The fields.
     """
     shape = image.shape
-    zeros = np.zeros(shape, np.float32)
-    smooth = find_smooth(image, bad, networks.fields, networks.fields.card.extra)
+    none = GridRows(np.zeros((1, 1)), shape)
+    extra = networks.fields.card.extra
+    smooth = find_smooth(image, bad, networks.fields, extra)
     if smooth is None:
-        return PlaneFields(zeros, zeros + np.inf, zeros, zeros, None, None, (0.0, 0.0))
-    limits = tuple(networks.fields.card.extra.get('gate', GATE))
-    grids, gates = _apportion(smooth, mode, limits)
-    # The dust is looked for on the evenest frame, whatever is corrected.
-    log_v, g = (enlarge(grid, shape) for grid in grids[:2])
+        return PlaneFields(None, None, (0.0, 0.0), (none,) * 4, math.inf)
+    maps, gates = _apportion(smooth, mode, tuple(extra.get('gate', GATE)))
+    fields = [GridRows(part, shape) for part in maps[:2]]
     dust = None
     if mode != 'additive' and parts != 'smooth':
-        even = per_strip(
-            lambda light, v, added: (
-                (light - np.float32(smooth.level) * added) * np.exp(-v)
-            ),
-            *(image, log_v, g),
-        )
+        # The dust is looked for on the evenest frame, whatever is corrected.
+        even = _Even(image, *fields, np.float32(smooth.level))
         card = networks.dust.card
         dust = find_dust(even, bad, networks.dust, card.extra, halo=card.halo)
-    sigma_v, sigma_g = (enlarge(grid, shape, order=1) for grid in grids[2:])
+    sigmas = [GridRows(part, shape, order=1) for part in maps[2:]]
     if parts == 'dust':
-        log_v, g, sigma_v, sigma_g, gates = zeros, zeros, zeros, zeros, (0.0, 0.0)
-    # Response of single pixels: no frame shows it, it is there all the same.
-    floor = np.float32(networks.fields.card.extra.get('sigma_floor', 0.0))
-    parts_of_sigma = [sigma_v] if dust is None else [sigma_v, dust.sigma]
-    sigma = per_strip(
-        lambda *sigmas: np.sqrt(sum(np.square(part) for part in sigmas) + floor**2),
-        *parts_of_sigma,
-    )
-    if dust is not None:
-        log_v = log_v + dust.log_flat
-    if strength != 1:
-        log_v = np.float32(strength) * log_v
-    level = np.float32(smooth.level)
-    spread_g = float(networks.fields.card.extra.get('gradient_scale', APPLIED))
+        fields, sigmas, gates = [none] * 2, [none] * 2, (0.0, 0.0)
     return PlaneFields(
-        log_flat=log_v,
-        sigma=sigma,
-        gradient=np.float32(strength) * level * g,
-        sigma_gradient=level * np.float32(spread_g) * sigma_g,
         smooth=smooth,
         dust=dust,
         gates=gates,
+        grids=(*fields, *sigmas),
+        # Response of single pixels: no frame shows it, it is there all the same.
+        floor=float(extra.get('sigma_floor', 0.0)),
+        strength=strength,
+        spread=float(extra.get('gradient_scale', APPLIED)),
     )
+
+
+class _Even(NamedTuple):
+    """A frame without its smooth fields, made where it is looked at."""
+
+    image: np.ndarray
+    log_v: GridRows
+    gradient: GridRows
+    level: np.float32
+
+    def __call__(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return some of its pixels."""
+        light = self.image[rows, columns]
+        if not self.gradient.empty:
+            light = light - self.level * self.gradient(rows, columns)
+        if not self.log_v.empty:
+            light = light * np.exp(-self.log_v(rows, columns))
+        return light.astype(np.float32, copy=False)
 
 
 def _apportion(
@@ -232,74 +298,25 @@ def share_channels(
     """
     if len(found) == 1:
         return found
-    with np.errstate(divide='ignore'):
+    log_flat, sigma = (np.empty(found[0].shape, np.float32) for _ in range(2))
+
+    def share(rows: slice) -> None:
+        sigmas = [plane.sigma_rows(rows) for plane in found]
         weights = [
-            np.where(hole, 0, 1 / np.maximum(plane.sigma, 1e-6) ** 2)
-            for plane, hole in zip(found, bad, strict=True)
+            np.where(hole[rows], 0, 1 / np.maximum(part, 1e-6) ** 2)
+            for part, hole in zip(sigmas, bad, strict=True)
         ]
-    total = np.maximum(sum(weights), 1e-12)
-    log_flat = sum(w * p.log_flat for w, p in zip(weights, found, strict=True)) / total
-    # The colours share their structure and so their errors: no gain in sigma.
-    sigma = np.min([plane.sigma for plane in found], axis=0)
+        sums = sum(
+            weight * plane.log_rows(rows)
+            for weight, plane in zip(weights, found, strict=True)
+        )
+        log_flat[rows] = sums / np.maximum(sum(weights), 1e-12)
+        # The colours share their structure and so their errors: no gain in sigma.
+        np.min(sigmas, axis=0, out=sigma[rows])
+
+    run_strips(share, log_flat.shape)
     gate_v = max(plane.gates[0] for plane in found)
     return [
-        replace(
-            plane,
-            log_flat=log_flat.astype(np.float32),
-            sigma=sigma,
-            gates=(gate_v, plane.gates[1]),
-        )
+        replace(plane, shared=(log_flat, sigma), gates=(gate_v, plane.gates[1]))
         for plane in found
     ]
-
-
-def plane_numbers(plane: PlaneFields) -> dict[str, Any]:
-    """
-    Return what the report says of a plane.
-
-    Parameters
-    ----------
-    plane : PlaneFields
-        Its fields.
-
-    Returns
-    -------
-    dict
-        Numbers by name, in per cent of the flat or of the sky.
-    """
-    smooth, dust = plane.smooth, plane.dust
-    if smooth is None:
-        return {'level': 0.0}
-    change = 100 * _std(plane.log_flat)
-    expected = 100 * _rms(plane.sigma)
-    return {
-        'level': smooth.level,
-        'smooth_percent': 100 * float(smooth.log_flat.std()),
-        'smooth_sigma_percent': 100 * _rms(smooth.sigma_flat),
-        'smooth_applied': plane.gates[0],
-        'gradient_percent': 100 * float(smooth.gradient.std()),
-        'gradient_sigma_percent': 100 * _rms(smooth.sigma_gradient),
-        'gradient_applied': plane.gates[1],
-        'n_dust': dust.n_objects if dust else 0,
-        'n_doubtful': dust.n_doubtful if dust else 0,
-        'dust_area_percent': 100 * float(np.mean(dust.log_flat != 0)) if dust else 0.0,
-        'change_percent': change,
-        'expected_percent': expected,
-        'nothing_percent': float(np.hypot(change, expected)),
-        'structure_percent': 100 * smooth.structure,
-        'better_chance': smooth.better[0],
-        'distance': smooth.distance,
-    }
-
-
-def _rms(values: np.ndarray) -> float:
-    sums = run_strips(
-        lambda rows: np.square(values[rows], dtype=float).sum(), values.shape
-    )
-    return math.sqrt(sum(sums) / values.size)
-
-
-def _std(values: np.ndarray) -> float:
-    mean = sum(run_strips(lambda rows: values[rows].sum(dtype=float), values.shape))
-    mean /= values.size
-    return math.sqrt(max(_rms(values) ** 2 - mean**2, 0.0))

@@ -4,66 +4,31 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from astroflat._report import QualityReport, to_mmag
-from astroflat.neural._compose import PlaneFields, plane_numbers, sky_share
-from astroflat.neural._strips import per_strip
+from astroflat.neural._compose import sky_share
 
 if TYPE_CHECKING:
     from astroflat.neural.cards import ModelCard
 
-__all__ = ['confidence_of', 'make_report']
+__all__ = ['make_report']
 
-# What "right" means for the confidence.
-_RIGHT = 0.01
-# The chance is x / sqrt(2 + x^2), and 0.6827 at one standard deviation.
-_WINGS = 0.6827**-2 - 1.0
 # The correction has to leave at most this share of what doing nothing leaves.
 _WORTH = 0.8
 _UNUSUAL, _FOREIGN = 2.0, 4.0
 
 
-def confidence_of(sigma: np.ndarray) -> np.ndarray:
-    """
-    Return the chance that F is right to 1 %.
-
-    Parameters
-    ----------
-    sigma : `~numpy.ndarray`
-        Standard deviation of F, relative.
-
-    Returns
-    -------
-    `~numpy.ndarray`
-        float32, from 0 to 1.
-
-    Notes
-    -----
-    For Student's distribution with two degrees of freedom, 68.27 % of which are
-    within one standard deviation: the errors of F have such wings, where dust or a
-    slope was not seen. Those of a normal distribution would say 0.98 where 0.91 are
-    right.
-    """
-
-    def chance(part: np.ndarray) -> np.ndarray:
-        return _RIGHT / np.sqrt(_RIGHT**2 + _WINGS * np.square(part))
-
-    return per_strip(chance, sigma)
-
-
 def make_report(
-    found: list[PlaneFields], card: ModelCard, *, stretched: bool
+    rows: list[dict[str, Any]], card: ModelCard, *, stretched: bool
 ) -> QualityReport:
     """
     Make the report of an estimate.
 
     Parameters
     ----------
-    found : list of PlaneFields
-        The planes.
+    rows : list of dict
+        Numbers of each plane.
 
     card : ModelCard
         Card of the network of smooth fields, with the limits of what it knows.
@@ -76,7 +41,6 @@ def make_report(
     QualityReport
         Numbers of the plane that is least sure, and the verdict.
     """
-    rows = [plane_numbers(plane) for plane in found]
     numbers = max(rows, key=lambda row: row.get('expected_percent', math.inf))
     limits = {
         'unusual': float(card.extra.get('unusual', _UNUSUAL)),

@@ -14,21 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.neural._cells import (
-    BLOCK,
-    bin_mean,
-    frame_level,
-    noise_channel,
-    sorted_groups,
-    stretch,
-)
-from astroflat.neural._smooth import enlarge
-from astroflat.neural._strips import per_strip
-from astroflat.neural._symmetry import N_WAYS, turn, turn_back
-from astroflat.neural.tiles import apply_tiled
+from astroflat.neural._bins import Bins
+from astroflat.neural._dust_cells import run_level
+from astroflat.neural._rows import BoxRows, GridRows, write_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from astroflat.neural.runtime import Session
 
@@ -37,8 +28,6 @@ __all__ = ['DustField', 'bin_factors', 'find_dust', 'select_objects']
 _LARGEST = 512
 # Pixels up to which the dust is looked for without binning.
 _FINEST = 8_000_000
-# Turning the frame eight ways costs eight times as much: done on small bins only.
-_TURNED = _LARGEST**2
 # What fills a tenth of the frame has to be more significant: clouds do, too.
 _LIMITS = {'min_chance': 0.95, 'min_significance': 1.5, 'max_area': 0.1}
 # How much more, and the number of times the largest area beyond which nothing is dust.
@@ -56,11 +45,14 @@ class DustField:
 
     Parameters
     ----------
-    log_flat : `~numpy.ndarray`
+    log_rows : BoxRows
         log D on the pixels, exactly 0 off the dust.
 
-    sigma : `~numpy.ndarray`
-        Standard deviation of log D.
+    wide_variance : GridRows or None
+        Variance of log D everywhere.
+
+    fine_variance : BoxRows
+        What the objects of the finer bins add to it.
 
     n_objects : int
         Objects that were accepted.
@@ -69,10 +61,43 @@ class DustField:
         Objects that were seen but not accepted.
     """
 
-    log_flat: np.ndarray
-    sigma: np.ndarray
+    log_rows: BoxRows
+    wide_variance: GridRows | None
+    fine_variance: BoxRows
     n_objects: int
     n_doubtful: int
+
+    def variance_rows(self, rows: slice) -> np.ndarray:
+        """
+        Write rows of the variance of log D out.
+
+        Parameters
+        ----------
+        rows : slice
+            Which.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            float32.
+        """
+        if self.wide_variance is None:
+            return self.fine_variance(rows)
+        variance = self.wide_variance(rows)
+        self.fine_variance.add_to(variance, rows)
+        return variance
+
+    @property
+    def log_flat(self) -> np.ndarray:
+        """The logarithm of D on all pixels."""
+        return write_out(self.log_rows, self.log_rows.shape)
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """Standard deviation of log D on all pixels."""
+        return write_out(
+            lambda rows: np.sqrt(self.variance_rows(rows)), self.log_rows.shape
+        )
 
 
 def bin_factors(shape: tuple[int, int]) -> list[int]:
@@ -100,7 +125,7 @@ def bin_factors(shape: tuple[int, int]) -> list[int]:
 
 
 def find_dust(
-    image: np.ndarray,
+    even: Callable[[slice, slice], np.ndarray],
     bad: np.ndarray,
     session: Session,
     extra: dict[str, Any],
@@ -112,11 +137,12 @@ def find_dust(
 
     Parameters
     ----------
-    image : `~numpy.ndarray`
-        A copy of the frame without its smooth fields; it is overwritten.
+    even : callable
+        Takes slices of rows and columns, returns the pixels of the frame without
+        its smooth fields, float32.
 
     bad : `~numpy.ndarray` of bool
-        Its mask.
+        The mask of the frame.
 
     session : `~astroflat.neural.Session`
         The network.
@@ -133,80 +159,38 @@ def find_dust(
     DustField
         The dust.
     """
-    log_flat = np.zeros(image.shape, np.float32)
-    variance = np.zeros(image.shape, np.float32)
+    shape = bad.shape
+    log_flat, fine, wide = BoxRows(shape), BoxRows(shape), None
+
+    def pixels(rows: slice, columns: slice) -> np.ndarray:
+        light = even(rows, columns)
+        return light if log_flat.empty else light * np.exp(-log_flat(rows, columns))
+
     counts = np.zeros(2, int)
     limits = {
         name: float(extra.get(name, default)) for name, default in _LIMITS.items()
     }
-    for i, factor in enumerate(bin_factors(image.shape)):
-        found = _one_level(image, bad, session, factor, halo)
+    factors = bin_factors(shape)
+    bins = Bins(pixels, bad, factors[-1])
+    for i, factor in enumerate(factors):
+        found = run_level(bins, session, factor, halo)
         if found is None:
             break
         value, sigma, logit = found
         sigma = sigma * np.float32(extra.get('sigma_scale', 1.0))
         objects, accepted, doubtful = select_objects(value, sigma, logit, **limits)
         counts += accepted, doubtful
+        variance = sigma**2
         if i == 0:
-            variance += _to_pixels(sigma**2, image.shape, factor)
-        for box, step in _pieces(objects, image.shape, factor):
-            log_flat[box] += step
-            image[box] *= np.exp(-step)
-        if i:
-            for box, step in _pieces(sigma**2 * (objects != 0), image.shape, factor):
-                variance[box] += step
-    sigma = per_strip(np.sqrt, variance, out=variance)
-    return DustField(log_flat, sigma, int(counts[0]), int(counts[1]))
-
-
-def _one_level(
-    image: np.ndarray, bad: np.ndarray, session: Session, factor: int, halo: int
-) -> tuple[np.ndarray, ...] | None:
-    """Run the network on bins; return its maps on 2 x 2 bins."""
-    binned, holes = bin_mean(image, bad, factor)
-    level = frame_level(binned[~holes])
-    if not level > 0 or min(binned.shape) < 2 * BLOCK:
-        return None
-    pad = [(0, -size % BLOCK) for size in binned.shape]
-    relative = np.pad(binned / np.float32(level) - 1, pad, mode='reflect')
-    good = ~np.pad(holes, pad, mode='reflect')
-    relative = np.where(good, relative, np.float32(0))
-    n_ways = N_WAYS if binned.size <= _TURNED else 1
-    out = None
-    for way in range(n_ways):
-        cells = _describe(turn(relative, way), turn(good, way))
-        part = turn_back(_run(cells, session, halo), way) / np.float32(n_ways)
-        out = part if out is None else out + part
-    rows, columns = (-(-size // 2) for size in binned.shape)
-    value, log_sigma, logit = out[:, :rows, :columns]
-    return value, np.exp(np.clip(log_sigma, -12.0, 3.0)), logit
-
-
-def _run(cells: np.ndarray, session: Session, halo: int) -> np.ndarray:
-    """Run the network, in tiles where the frame is large."""
-    return apply_tiled(
-        lambda tiles: session.run({'cells': tiles})['dust'],
-        cells,
-        halo=halo,
-        multiple=8,
-        scale=2,
-        out_channels=3,
-    )
-
-
-def _describe(relative: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Return the input of the network, ``(34, h, w)``."""
-    image = stretch(relative.astype(np.float32, copy=False))
-    h, w = (size // BLOCK for size in image.shape)
-    blocks = image.reshape(h, BLOCK, w, BLOCK).transpose(1, 3, 0, 2)
-    valid = good.reshape(h, BLOCK, w, BLOCK).mean(axis=(1, 3))
-    groups = sorted_groups(image, BLOCK)
-    seen = valid > 0
-    out = np.empty((2 * BLOCK**2 + 2, h, w), np.float32)
-    out[: BLOCK**2] = blocks.reshape(-1, h, w) * seen
-    out[BLOCK**2 : -2] = groups * seen
-    out[-2], out[-1] = valid, noise_channel(groups, valid)
-    return out
+            full = tuple(2 * factor * n for n in variance.shape)
+            wide = GridRows(variance, shape, order=1, full=full)
+        for box, step, spread in _pieces(objects, variance, shape, factor):
+            log_flat.add(box, step)
+            if i:
+                fine.add(box, spread)
+            if factor != factors[-1]:
+                bins.renew(*box)
+    return DustField(log_flat, wide, fine, int(counts[0]), int(counts[1]))
 
 
 def select_objects(
@@ -253,41 +237,47 @@ def select_objects(
     labels, n = ndi.label(dark)
     if n == 0:
         return np.zeros_like(value), 0, 0
-    index = np.arange(1, n + 1)
-    chance = 1 / (1 + np.exp(-ndi.maximum(logit, labels, index)))
-    significance = ndi.mean(-value / sigma, labels, index)
-    area = ndi.sum(dark, labels, index) / dark.size
-    keep = (chance > min_chance) & (significance > min_significance)
+    inside = np.flatnonzero(labels)
+    label = labels.ravel()[inside]
+    likely = 1 / (1 + np.exp(-logit.ravel()[inside].astype(float))) > min_chance
+    likely = np.bincount(label[likely], minlength=n + 1)[1:] > 0
+    count = np.bincount(label)[1:]
+    ratio = -value.ravel()[inside] / sigma.ravel()[inside]
+    significance = np.bincount(label, ratio)[1:] / count
+    area = count / dark.size
+    keep = likely & (significance > min_significance)
     sure = (area <= _LARGE * max_area) & (significance > _SURE * min_significance)
     keep &= (area <= max_area) | sure
+    accepted = int(keep.sum())
+    if not accepted:
+        return np.zeros_like(value), 0, n
     core = np.concatenate([[False], keep])[labels]
     region = ndi.binary_dilation(core, iterations=_MARGIN) & (core | ~dark)
-    accepted = int(keep.sum())
     return np.where(region, np.minimum(value, 0), 0), accepted, n - accepted
 
 
-def _to_pixels(field: np.ndarray, shape: tuple[int, int], factor: int) -> np.ndarray:
-    """Interpolate a map on 2 x 2 bins to the pixels of the frame."""
-    full = tuple(2 * factor * n for n in field.shape)
-    return enlarge(field, full, order=1)[: shape[0], : shape[1]]
-
-
 def _pieces(
-    field: np.ndarray, shape: tuple[int, int], factor: int
-) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Give what is not 0 of a map on 2 x 2 bins, in boxes of pixels."""
+    objects: np.ndarray, variance: np.ndarray, shape: tuple[int, int], factor: int
+) -> Iterator[tuple[tuple[slice, slice], GridRows, GridRows]]:
+    """Give log D and its variance of the objects of 2 x 2 bins, in boxes of pixels."""
     from scipy import ndimage as ndi
 
+    if not objects.any():
+        return
     # Touching objects share a box, so that no pixel is in two of them.
-    touched = ndi.binary_dilation(field != 0, np.ones((3, 3), bool))
+    touched = ndi.binary_dilation(objects != 0, np.ones((3, 3), bool))
     labels, _ = ndi.label(touched)
     size = 2 * factor
     for i, box in enumerate(ndi.find_objects(labels), start=1):
-        part = np.where(labels[box] == i, field[box], 0)
+        part = np.where(labels[box] == i, objects[box], 0)
         pixels = tuple(
             slice(size * s.start, min(size * s.stop, n))
             for s, n in zip(box, shape, strict=True)
         )
-        step = enlarge(part, tuple(size * n for n in part.shape), order=1)
-        rows, columns = (p.stop - p.start for p in pixels)
-        yield pixels, step[:rows, :columns]
+        spread = variance[box] * (part != 0)
+        full = tuple(size * n for n in part.shape)
+        kept = tuple(p.stop - p.start for p in pixels)
+        log_flat, spread = (
+            GridRows(field, kept, order=1, full=full) for field in (part, spread)
+        )
+        yield pixels, log_flat, spread

@@ -15,12 +15,10 @@ from astroflat.neural._cells import (
     coordinates,
     sample_cells,
 )
-from astroflat.neural._strips import run_strips
+from astroflat.neural._rows import GridRows, write_out
 from astroflat.neural._symmetry import N_WAYS, turn, turn_back
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
     from astroflat.neural.runtime import Session
 
 __all__ = ['SmoothFields', 'enlarge', 'find_smooth', 'frame_features', 'gate']
@@ -214,47 +212,4 @@ def enlarge(field: np.ndarray, shape: tuple[int, int], order: int = 3) -> np.nda
     `~numpy.ndarray`
         float32. A constant stays the same constant, borders included.
     """
-    out = np.zeros(shape, np.float32)
-    if not field.any():
-        return out
-    rows, columns = (
-        _weights(n, size, order) for n, size in zip(field.shape, shape, strict=True)
-    )
-    # Bilinear in the coefficients: two small matrices instead of 2-D splines.
-    across = (columns @ np.asarray(field, float).T).T.astype(np.float32)
-    if isinstance(rows, np.ndarray):
-        return np.matmul(rows, across, out=out)
-
-    def fill(strip: slice) -> None:
-        out[strip] = rows[strip] @ across
-
-    run_strips(fill, shape)
-    return out
-
-
-def _weights(n: int, size: int, order: int) -> np.ndarray | csr_array:
-    """Return the matrix that interpolates ``n`` cells to ``size`` pixels."""
-    from scipy.ndimage import map_coordinates
-
-    where = (np.arange(size) + 0.5) * n / size - 0.5
-    if order == 1:
-        return _linear_weights(where, n)
-    rows = [
-        map_coordinates(row, where[None], order=order, mode='nearest')
-        for row in np.eye(n)
-    ]
-    return np.stack(rows, axis=1).astype(np.float32)
-
-
-def _linear_weights(where: np.ndarray, n: int) -> csr_array:
-    """Return the matrix of a linear interpolation that is flat at its ends."""
-    from scipy.sparse import csr_array
-
-    where = np.clip(where, 0, n - 1)
-    low = np.minimum(where.astype(int), max(n - 2, 0))
-    share = (where - low).astype(np.float32)
-    high = np.minimum(low + 1, n - 1)
-    values = np.stack([1 - share, share], axis=1).ravel()
-    columns = np.stack([low, high], axis=1).ravel()
-    starts = np.arange(0, 2 * len(where) + 1, 2)
-    return csr_array((values, columns, starts), shape=(len(where), n))
+    return write_out(GridRows(field, shape, order), shape)

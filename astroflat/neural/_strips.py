@@ -10,11 +10,20 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['count_threads', 'per_strip', 'run_strips', 'wide_strips']
+__all__ = [
+    'count_threads',
+    'median',
+    'per_strip',
+    'run_strips',
+    'total',
+    'wide_strips',
+]
 
 # Pixels of a strip: what fits a cache beside its results; more where strips have to
 # see some rows of their neighbours.
 _PIXELS, _WIDE_PIXELS = 2**18, 2**21
+# Values from which a median is bracketed first, and how many of them tell where.
+_MANY, _PROBES = 2**17, 2**12
 
 
 def count_threads() -> int:
@@ -142,3 +151,56 @@ def wide_strips(
 
     run_strips(compute, result.shape, pixels=_WIDE_PIXELS)
     return result
+
+
+def total(values: np.ndarray) -> float:
+    """
+    Add values up in double precision.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Any shape.
+
+    Returns
+    -------
+    float
+        Their sum.
+    """
+    sums = run_strips(lambda rows: values[rows].sum(dtype=float), values.shape)
+    return float(sum(sums))
+
+
+def median(values: np.ndarray) -> float:
+    """
+    Return the exact median of many values.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Any shape, finite, not empty.
+
+    Returns
+    -------
+    float
+        What `numpy.median` returns. Only what lies near the median of a sample is
+        sorted.
+    """
+    if values.size < _MANY:
+        return float(np.median(values))
+    sample = np.sort(values.ravel()[:: max(1, values.size // _PROBES)])
+    low, high = sample[[int(0.45 * len(sample)), int(0.55 * len(sample))]]
+
+    def look(rows: slice) -> tuple[int, np.ndarray]:
+        part = values[rows]
+        below = part < low
+        return np.count_nonzero(below), part[~below & (part <= high)]
+
+    counts, inside = zip(*run_strips(look, values.shape), strict=True)
+    first, near = sum(counts), np.concatenate(inside)
+    places = [(values.size - 1) // 2 - first, values.size // 2 - first]
+    # Outside when the sample was unlucky.
+    if places[0] < 0 or places[1] >= near.size:
+        return float(np.median(values))
+    middle = np.partition(near, places)[places]
+    return float(middle.mean())

@@ -21,8 +21,9 @@ from astroflat.neural._compose import (
     estimate_plane,
     share_channels,
 )
-from astroflat.neural._corrector_report import confidence_of, make_report
-from astroflat.neural._strips import per_strip
+from astroflat.neural._corrector_report import make_report
+from astroflat.neural._plane_images import write_plane
+from astroflat.neural._strips import run_strips
 from astroflat.neural.models import Model, find_model
 from astroflat.neural.sessions import get_session
 from astroflat.solution import FlatSolution
@@ -210,21 +211,28 @@ class FlatCorrector:
     ) -> FlatSolution:
         """Put the planes together."""
         power = 1 / _GAMMA if stretched else 1.0
-        flat, sigma = _flat(found, bad, power)
+        images = [
+            write_plane(plane, hole, power)
+            for plane, hole in zip(found, bad, strict=True)
+        ]
+        flat, sigma, confidence = (
+            _join(list(parts), frame) for parts in list(zip(*images, strict=True))[:3]
+        )
         holes = _join(bad, frame)
         meta = frame.meta
-        report = make_report(found, self.card, stretched=stretched)
+        numbers = [image.numbers for image in images]
+        report = make_report(numbers, self.card, stretched=stretched)
         record(meta, 'FlatCorrector', history=self._history(), **self._cards())
         return FlatSolution(
             flat=frame.ccd(
-                _fill(_join(flat, frame), holes),
+                flat,
                 mask=holes if holes.any() else None,
-                uncertainty=StdDevUncertainty(_join(sigma, frame)),
+                uncertainty=StdDevUncertainty(sigma, copy=False),
                 unit=u.dimensionless_unscaled,
                 meta=meta,
             ),
             gradient=None if stretched else self._gradient(frame, found),
-            confidence=_join([confidence_of(s) for s in sigma], frame),
+            confidence=confidence,
             report=report,
             stages={'planes': found},
             method='FlatCorrector',
@@ -238,7 +246,7 @@ class FlatCorrector:
         return frame.ccd(
             _join([plane.gradient for plane in found], frame),
             mask=None,
-            uncertainty=StdDevUncertainty(sigma),
+            uncertainty=StdDevUncertainty(sigma, copy=False),
             unit=frame.unit or u.dimensionless_unscaled,
         )
 
@@ -290,7 +298,14 @@ def _planes(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:
             f'on less than {_SMALLEST} x {_SMALLEST} pixels'
         )
         raise ValueError(msg)
-    bad = frame.bad | ~np.isfinite(frame.data)
+    bad = np.empty(frame.shape, bool)
+
+    def mark(rows: slice) -> None:
+        np.logical_not(np.isfinite(frame.data[rows], out=bad[rows]), out=bad[rows])
+        if frame.mask is not None:
+            bad[rows] |= frame.mask[rows]
+
+    run_strips(mark, frame.shape)
     return _split(frame.data, frame), _split(bad, frame)
 
 
@@ -318,29 +333,6 @@ def _linear(plane: np.ndarray) -> np.ndarray:
     top = np.nanmax(plane)
     top = top if top > 0 else 1.0
     return np.clip(plane / top, 0, None) ** np.float32(_GAMMA)
-
-
-def _flat(
-    found: list[PlaneFields], bad: list[np.ndarray], power: float
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return F of mean 1 where anything smooth is corrected, and its sigma."""
-    flats, sigmas = [], []
-    for plane, hole in zip(found, bad, strict=True):
-        flat = per_strip(lambda v: np.exp(np.float32(power) * v), plane.log_flat)
-        if plane.gates[0] and not hole.all():
-            good = ~hole if hole.any() else True
-            mean = np.float32(flat.mean(dtype=float, where=good))
-            flat = per_strip(lambda part, mean=mean: part / mean, flat, out=flat)
-        flats.append(flat)
-        sigmas.append(
-            per_strip(lambda s, f: np.float32(power) * s * f, plane.sigma, flat)
-        )
-    return flats, sigmas
-
-
-def _fill(flat: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Set F to 1 where nothing is known."""
-    return np.where(holes, np.float32(1), flat) if holes.any() else flat
 
 
 def _join(planes: list[np.ndarray], frame: Frame) -> np.ndarray:

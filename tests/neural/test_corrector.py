@@ -8,10 +8,11 @@ from astropy.nddata import CCDData
 
 import astroflat as af
 from astroflat.degradation import make_scene, sample_fields
-from astroflat.neural._cells import Cells, bin_mean, grid_shape, sample_cells
+from astroflat.neural._bins import bin_mean
+from astroflat.neural._cells import Cells, grid_shape, sample_cells
 from astroflat.neural._compose import _apportion, sky_share
-from astroflat.neural._corrector_report import confidence_of
 from astroflat.neural._dust_levels import bin_factors, select_objects
+from astroflat.neural._plane_images import chance_right
 from astroflat.neural._smooth import SmoothFields, enlarge, gate
 from astroflat.neural._symmetry import N_WAYS, turn, turn_back
 from astroflat.quality import flat_residual
@@ -247,9 +248,9 @@ def test_confidence_is_that_of_student():
     sigma = np.array([[1e-4, 0.002, 0.005], [0.01, 0.03, np.inf]], np.float32)
     scale = t.ppf(0.5 + 0.6827 / 2, 2)
     expected = 2 * t.cdf(scale * 0.01 / sigma, 2) - 1
-    np.testing.assert_allclose(confidence_of(sigma), expected, rtol=1e-5, atol=1e-6)
-    assert confidence_of(np.full((1, 1), 0.01))[0, 0] == pytest.approx(0.6827)
-    assert confidence_of(np.zeros((1, 1)))[0, 0] == 1.0
+    np.testing.assert_allclose(chance_right(sigma), expected, rtol=1e-5, atol=1e-6)
+    assert chance_right(np.full((1, 1), 0.01))[0, 0] == pytest.approx(0.6827)
+    assert chance_right(np.zeros((1, 1)))[0, 0] == 1.0
 
 
 def test_confidence_and_report(solution):

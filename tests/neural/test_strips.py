@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage as ndi
 
 from astroflat.neural import _strips
-from astroflat.neural._cells import bin_mean
+from astroflat.neural._bins import bin_mean
 from astroflat.neural._restore_flux import conserve
 from astroflat.neural._smooth import enlarge
 from astroflat.neural._strips import count_threads, per_strip, run_strips, wide_strips
