@@ -46,7 +46,6 @@ class Browser:
         command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         options = [
             '--headless=new',
-            '--no-sandbox',
             '--disable-gpu',
             '--disable-dev-shm-usage',
             '--no-first-run',
@@ -54,6 +53,9 @@ class Browser:
             '--window-size=900,1400',
             f'--user-data-dir={profile}',
         ]
+        if os.geteuid() == 0:
+            # Chromium has no sandbox for root.
+            options.append('--no-sandbox')
         self.process = subprocess.Popen(
             [BASH, '-c', command, CHROMIUM, *options, 'about:blank'],
             pass_fds=(theirs_in, theirs_out),
