@@ -52,8 +52,8 @@ def test_table_counts_failures_and_refusals(single):
         'perfect': 1.0,
         'random': 0.0,
     }
-    assert [numbers[n]['failed'] for n in functions] == [0, 0, 1, 0, 0]
-    assert [numbers[n]['refused'] for n in functions] == [0, 1, 0, 0, 0]
+    assert [numbers[n]['failed'] for n in functions] == [0, 1, 0, 0, 0]
+    assert [numbers[n]['refused'] for n in functions] == [0, 0, 1, 0, 0]
     assert numbers['crash']['gradient_percent']['median'] is None
 
 
