@@ -60,7 +60,7 @@ class ShiftSettings:
     max_shift: float | None
     max_distortion: float | None
     mask: np.ndarray | None
-    fwhm: float
+    fwhm: float | None
     max_size: int
     threads: int
     client: Any
@@ -107,17 +107,19 @@ def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
 
 
 def _ask_stars(found: Shifts, request: Request, settings: ShiftSettings) -> Shifts:
-    """Return the offsets of the stars where they contradict the correlation."""
+    """Return the offsets of the stars where they are better, or contradict."""
     if request.stack.video is not None:
         return found
     try:
         stars = by_stars(request, found.reference, settings)
     except (AstroflatError, ValueError):
         return found
+    if np.median(stars.quality) <= _MATCHED:
+        return found
     # Dust and noise stay with the detector, stars never do.
     apart = np.abs(found.offsets - stars.offsets).max()
-    doubted = apart > _AGREE and np.median(stars.quality) > _MATCHED
-    return stars if doubted else found
+    better = np.median(stars.uncertainty) < np.median(found.uncertainty)
+    return stars if better or apart > _AGREE else found
 
 
 def _reference(reference: int | None, n: int) -> int:

@@ -12,6 +12,11 @@ import numpy as np
 __all__ = ['Similarity', 'fit_similarity', 'match_stars', 'rotation_vote', 'wcs_pairs']
 
 
+_TIMES = 6
+# The median of chi squared of one degree of freedom.
+_MEDIAN = 0.4549
+
+
 @dataclass(frozen=True)
 class Similarity:
     """
@@ -47,7 +52,12 @@ class Similarity:
 
 
 def fit_similarity(
-    here: np.ndarray, there: np.ndarray, centre: np.ndarray, share: float = 1.0
+    here: np.ndarray,
+    there: np.ndarray,
+    centre: np.ndarray,
+    share: float = 1.0,
+    *,
+    error: np.ndarray | None = None,
 ) -> Similarity:
     """
     Fit offset, rotation and scale to pairs of positions, leaving out outliers.
@@ -63,10 +73,15 @@ def fit_similarity(
     share : float, optional
         Handed on.
 
+    error : `~numpy.ndarray`, optional
+        ``(m,)``, of the positions, by which they are weighted; all alike by
+        default. How large they are is learnt from the scatter, and what all have
+        in common beside them.
+
     Returns
     -------
     similarity : Similarity
-        The fit.
+        The fit. Its errors hold where neighbours err alike.
     """
     p, q = there - centre, here - centre
     zero, one = np.zeros(len(p)), np.ones(len(p))
@@ -78,22 +93,63 @@ def fit_similarity(
         ]
     )
     right = np.concatenate([q[:, 0], q[:, 1]])
-    keep = np.ones(len(right), dtype=bool)
-    for _ in range(4):
-        fit, *_ = np.linalg.lstsq(matrix[keep], right[keep], rcond=None)
+    error = np.zeros(len(p)) if error is None else error
+    square = np.tile(error**2, 2)
+    weight = np.ones(len(right))
+    for _ in range(_TIMES):
+        root = np.sqrt(weight)
+        fit, *_ = np.linalg.lstsq(matrix * root[:, None], right * root, rcond=None)
         left = right - matrix @ fit
-        scale = 1.4826 * float(np.median(np.abs(left[keep]))) + 1e-6
-        keep = np.abs(left) < 4 * scale
-    freedom = max(int(keep.sum()) - 4, 1)
-    variance = float(left[keep] @ left[keep]) / freedom
-    covariance = variance * np.linalg.pinv(matrix[keep].T @ matrix[keep])
+        variance = _scatter(left, square)
+        weight = np.where(left**2 < 16 * variance, variance.min() / variance, 0)
+    covariance = _covariance(matrix, left, weight, _cells(p))
     return Similarity(
         fit[2:],
-        float(np.sqrt(covariance[2, 2])),
+        float(np.sqrt(max(covariance[2, 2], covariance[3, 3]))),
         math.atan2(fit[1], fit[0]),
         float(np.sqrt(covariance[1, 1])),
         math.hypot(fit[0], fit[1]),
         share,
+    )
+
+
+def _scatter(left: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Return the variance of residuals: a part in common, and that of each."""
+    usual = float(np.median(left**2)) / _MEDIAN + 1e-12
+    known = float(np.median(left**2 / np.maximum(square, 1e-12))) / _MEDIAN
+    if known <= 1:
+        return np.maximum(known * square, 1e-12)
+    low, high = 0.0, usual
+    for _ in range(40):
+        middle = (low + high) / 2
+        more = np.median(left**2 / (middle + square)) > _MEDIAN
+        low, high = (middle, high) if more else (low, middle)
+    return high + square
+
+
+def _cells(p: np.ndarray) -> np.ndarray:
+    """Return in which of nine parts of the field positions are."""
+    order = np.argsort(np.argsort(p, axis=0, kind='stable'), axis=0, kind='stable')
+    third = np.minimum(3 * order // max(len(p), 1), 2)
+    return 3 * third[:, 0] + third[:, 1]
+
+
+def _covariance(
+    matrix: np.ndarray, left: np.ndarray, weight: np.ndarray, cells: np.ndarray
+) -> np.ndarray:
+    """Return the larger of two covariances: of single stars, and of cells of them."""
+    inverse = np.linalg.pinv(matrix.T @ (weight[:, None] * matrix))
+    used = int((weight > 0).sum())
+    freedom = max(used - 4, 1)
+    variance = float((weight * left) @ left) / freedom
+    score = (matrix * (weight * left)[:, None]).T
+    label = np.tile(cells, 2) + 9 * (np.arange(len(left)) >= len(left) // 2)
+    sums = np.stack([np.bincount(label, row, minlength=18) for row in score])
+    blocks = inverse @ (sums @ sums.T) @ inverse * used / freedom
+    return np.where(
+        np.diagonal(blocks) > np.diagonal(variance * inverse),
+        blocks,
+        variance * inverse,
     )
 
 

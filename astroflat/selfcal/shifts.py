@@ -106,7 +106,7 @@ def measure_shifts(
     bias: Any = None,
     dark: Any = None,
     mask: ArrayLike | None = None,
-    fwhm: float = 3.0,
+    fwhm: float | None = None,
     max_size: int = 768,
     n_threads: int | None = None,
     client: Any = None,
@@ -123,12 +123,12 @@ def measure_shifts(
 
     method : {'auto', 'wcs', 'stars', 'phase'}, optional
         * 'wcs': from the celestial WCS of the frames, as good as these are.
-        * 'stars': from the positions of stars that move alike.
+        * 'stars': from the images of stars that move alike.
         * 'phase': from all that is seen, of any kind: correlation for a start,
           then a common fit of sky, detector pattern and offsets.
         * 'auto': 'phase', which starts from the WCS if all frames have one,
-          and 'stars' if that fails or, without a WCS, if the stars say
-          something else.
+          and 'stars' if that fails or, without a WCS, if the stars are surer or
+          say something else.
 
     reference : int, optional
         The frame whose offset is zero; the first by default.
@@ -147,7 +147,9 @@ def measure_shifts(
         ``(ny, nx)``, True marks bad pixels.
 
     fwhm : float, optional
-        The full width at half maximum of stars, in pixels.
+        The full width at half maximum of stars, in pixels, which decides what is
+        taken for a star. By default the one of 1.5, 3, 6 and 12 at which the stars of
+        two frames agree best.
 
     max_size : int, optional
         Larger frames are binned to at most this many pixels along a side, for
@@ -178,6 +180,14 @@ def measure_shifts(
 
     Notes
     -----
+    'stars' fits the image of each star to the mean of its images in all frames:
+    offset, flux and background, without hot pixels. Each star has its own template,
+    of any shape. Offset, rotation and scale of a frame are then fitted to the stars,
+    weighted by their errors and a scatter in common, without outliers. The
+    uncertainty is the larger one of what the scatter of stars and that of nine parts
+    of the field say. If all stars change their shape alike, no scatter tells: the
+    disagreement between the best fit and the centre of light is added to it.
+
     Dust and vignetting stay where they are from frame to frame and would pull
     a correlation towards no shift. So the mean over frames of what the filter
     leaves is subtracted first. Where frames move by less than their stars are

@@ -92,6 +92,79 @@ def test_stars():
     assert rms(measure_shifts(frames, method='phase'), truth) < 0.05
 
 
+def shaped(size, offsets, shape, rng):
+    """Return frames of stars of any shape behind dust, with hot pixels."""
+    y, x = np.mgrid[:size, :size].astype(float)
+    places, flux = rng.uniform(0, size, (50, 2)), 10 ** rng.uniform(3, 5, 50)
+    flat = 1 - 0.3 * (np.hypot(y - size / 2, x - size / 2) / size) ** 2
+    for cy, cx in rng.uniform(0, size, (8, 2)):
+        flat[np.hypot(y - cy, x - cx) < 9] *= 0.9
+    hot = np.zeros((size, size))
+    hot[tuple(rng.integers(0, size, (2, 90)))] = 10 ** rng.uniform(1.5, 3.5, 90)
+    frames = []
+    for k, (dy, dx) in enumerate(offsets):
+        sky = np.full((size, size), 300.0)
+        for (py, px), f in zip(places + np.array([dy, dx]), flux, strict=True):
+            part = tuple(
+                slice(max(int(p) - 20, 0), max(int(p) + 21, 0)) for p in (py, px)
+            )
+            sky[part] += f * shape(y[part] - py, x[part] - px, k)
+        frames.append(rng.poisson(sky * flat + hot).astype(np.float32))
+    return np.array(frames)
+
+
+def ring(y, x, k):
+    """A lopsided star far out of focus, 13 pixels wide."""
+    r = np.hypot(y, x)
+    disc = 1 / (1 + np.exp(2 * (r - 6.5))) - 0.7 / (1 + np.exp(2 * (r - 2.5)))
+    return 0.01 * disc * (1 + 0.6 * (0.8 * y + 0.4 * x) / 6.5)
+
+
+def narrow(y, x, k):
+    """A star of 1.4 pixels, summed over the pixel."""
+    from scipy.special import erf
+
+    y, x = (0.5 * (erf((a + 0.5) / 0.85) - erf((a - 0.5) / 0.85)) for a in (y, x))
+    return y * x
+
+
+@pytest.mark.parametrize(('shape', 'most'), [(ring, 0.08), (narrow, 0.02)])
+def test_stars_that_are_no_gaussians(shape, most):
+    """Knots of rings and hot pixels are not taken for stars."""
+    rng = np.random.default_rng(5)
+    truth = rng.uniform(-9, 9, (4, 2))
+    frames = shaped(256, truth, shape, rng)
+    found = measure_shifts(frames, method='stars')
+    error = found.offsets - (truth - truth[0])
+    assert np.abs(error).max() < most
+    assert (np.abs(error) < 3 * found.uncertainty[:, None]).all()
+    assert found.uncertainty.max() < most
+
+
+def test_stars_that_change_their_shape():
+    """Where all stars change alike no scatter tells, and still the error is known."""
+
+    def turning(y, x, k):
+        angle = 2.4 * k
+        lop = 1 + 0.5 * (y * np.sin(angle) + x * np.cos(angle)) / 6.5
+        disc = 1 / (1 + np.exp(2 * (np.hypot(y, x) - 6.5)))
+        return 0.01 * disc * np.maximum(lop, 0)
+
+    rng = np.random.default_rng(6)
+    truth = rng.uniform(-9, 9, (5, 2))
+    frames = shaped(256, truth, turning, rng)
+    # Where the light is, is not where the circles are.
+    angle = 2.4 * np.arange(5)
+    light = np.stack([np.sin(angle), np.cos(angle)], 1) * 0.5 * 6.5 / 4
+    found = measure_shifts(frames, method='stars')
+    error = (found.offsets - (truth + light) + (truth + light)[0])[1:]
+    assert np.abs(error).max() < 0.1
+    z = error / found.uncertainty[1:, None]
+    assert 0.2 < np.sqrt((z**2).mean()) < 1.5
+    # Stars of one shape are known better.
+    assert found.uncertainty[1:].mean() > 0.05
+
+
 def test_wide_stars_that_hardly_move():
     """Stars as wide as the drift are in the mean of the frames, and leave no ghosts."""
     truth = np.array([[0, 0], [1.4, -0.1], [-1.4, 0.4], [-4.8, 1.1], [-5.7, 1.7]])
