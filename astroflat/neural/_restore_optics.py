@@ -40,6 +40,8 @@ class Optics:
         The filters, if they are the same everywhere.
     stars : object or None
         What has ``kernel_at(x, y)``, if they are not.
+    numbers : dict
+        What is known of the stars, for the report.
     """
 
     source: str
@@ -47,6 +49,7 @@ class Optics:
     strength: float
     one: TileFilter | None = None
     stars: Any = None
+    numbers: dict[str, Any] = field(default_factory=dict)
     made: dict[tuple[int, int], TileFilter] = field(default_factory=dict)
 
     @property
@@ -150,13 +153,28 @@ def _of_kernel(psf: Any, strength: float) -> Optics:
 
 def _of_field(given: Any, source: str, strength: float) -> Optics:
     """Return the filters of a field; one for all where it is the same everywhere."""
-    if getattr(given, 'degree', 1) == 0 and getattr(given, 'grid', None) is None:
+    numbers = _numbers(given)
+    if not _varies(given):
         kernel = make_kernel(given.kernel_at(0.0, 0.0))
         made = TileFilter(kernel, strength)
-        return Optics(source, kernel, strength, one=made)
+        return Optics(source, kernel, strength, one=made, numbers=numbers)
     ny, nx = getattr(given, 'shape', (0, 0))
     kernel = make_kernel(given.kernel_at(0.5 * (nx - 1), 0.5 * (ny - 1)))
-    return Optics(source, kernel, strength, stars=given)
+    return Optics(source, kernel, strength, stars=given, numbers=numbers)
+
+
+def _varies(given: Any) -> bool:
+    """Tell whether kernels change over a field; a stranger may not say so."""
+    if hasattr(given, 'varies'):
+        return bool(given.varies)
+    return getattr(given, 'degree', 1) != 0 or getattr(given, 'grid', None) is not None
+
+
+def _numbers(given: Any) -> dict[str, Any]:
+    """Return what a field says of its stars."""
+    known = getattr(getattr(given, 'report', None), 'numbers', {})
+    names = ('profile', 'remainder_percent', 'asymmetry_percent')
+    return {name: known[name] for name in names if name in known}
 
 
 def _measured(measure: Any, frame: Frame, saturation: float | None) -> Any:

@@ -23,7 +23,7 @@ _NAMES = {
     'defocus_kernel': 'kernels',
     'fit_zernikes': 'zernikes',
     'gaussian_kernel': 'kernels',
-    'measure_field': 'field',
+    'measure_field': 'measure',
     'measure_kernel': 'stars',
     'measure_stars': 'stars',
     'measure_zernikes': 'wavefront_field',

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['Candidate', 'Choice', 'choose_stars', 'saturation_of']
+__all__ = ['Candidate', 'Choice', 'choose_stars', 'find_peaks_in', 'saturation_of']
 
 # What a stamp reaches, and where a neighbour spoils it, in widths.
 _REACH, _TOO_CLOSE, _HIDE = 2.5, 2.4, 1.3
@@ -152,6 +152,34 @@ def choose_stars(
         else:
             choice.stars.append(star)
     return choice
+
+
+def find_peaks_in(
+    image: np.ndarray, bad: np.ndarray, *, fwhm: float, noise: float
+) -> np.ndarray:
+    """
+    Find all that is bright, stars or not.
+
+    Parameters
+    ----------
+    image : ndarray
+        The image.
+
+    bad : ndarray of bool
+        Pixels to ignore.
+
+    fwhm : float
+        Width of a star.
+
+    noise : float
+        Noise of the sky.
+
+    Returns
+    -------
+    places : ndarray
+        ``(n, 2)``: x and y.
+    """
+    return _peaks(image, bad, fwhm=fwhm, least=_SEEN * noise)[0]
 
 
 def _peaks(

@@ -61,9 +61,10 @@ def choose_stars(
     gain: float | None,
 ) -> tuple[list[_Star], tuple[int, int], dict[str, int]]:
     """Return the stars to fit, the shape of the image, and why others are not."""
-    from astroflat.psf.stars import _guess_width, _Sky
+    from astroflat.psf._star_sky import Sky
+    from astroflat.psf.stars import _guess_width
 
-    sky = _Sky.of(image, mask, saturation, fwhm)
+    sky = Sky.of(image, mask, saturation, fwhm)
     width = fwhm or _guess_width(sky, min_snr)
     choice = sky.choose(width, min_snr)
     chosen = _spread(choice.stars, sky.data.shape, n)

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat._report import QualityReport
-from astroflat.psf._errors import TooFewStarsError
-from astroflat.psf._shapes import ellipse_of, matrix_of
-from astroflat.psf._smooth import SmoothMap, fit_map, n_terms
+from astroflat.psf._field_report import make_report
+from astroflat.psf._shapes import ellipse_of
 from astroflat.psf.kernels import moffat_kernel
 
 if TYPE_CHECKING:
@@ -20,13 +17,10 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from matplotlib.figure import Figure
 
-__all__ = ['PSFField', 'measure_field']
+    from astroflat.psf._remainder import Remainder
+    from astroflat.psf._smooth import SmoothMap
 
-_DEGREES = (4, 3, 2, 1, 0)
-# Stars next to each other differ by less (%).
-_ALIKE, _UNLIKE = 15.0, 25.0
-# A width is not known better than this, whatever the residuals of the fit say.
-_FLOOR = 0.01
+__all__ = ['PSFField']
 
 
 class PSFField:
@@ -47,6 +41,9 @@ class PSFField:
     beta : float
         Exponent of the Moffat profile.
 
+    remainder : Remainder, optional
+        What the stars have more than the profile.
+
     Attributes
     ----------
     shape : tuple of int
@@ -61,6 +58,12 @@ class PSFField:
     fwhm : float
         Median width over the image in pixels.
 
+    profile : {'measured', 'moffat'}
+        Whether kernels have more than a Moffat profile.
+
+    varies : bool
+        Whether kernels change over the image.
+
     report : `~astroflat.quality.QualityReport`
         How many stars, how wide, how even, and how well it is known.
 
@@ -70,6 +73,11 @@ class PSFField:
     the axes as eigenvalues. Ellipticity and angle alone could not be averaged: the
     angle of a round star means nothing. Outside of what the stars cover, the value
     at the nearest edge holds.
+
+    Widths, ellipticities and angles are those of the profile. If stars have more, it
+    is measured (see `measure_field`) and is part of the kernels. These have the
+    centroid of all their light in the middle, which for a lopsided star is neither
+    its peak nor the centre of the profile.
 
     Examples
     --------
@@ -88,7 +96,14 @@ class PSFField:
     True
     """
 
-    def __init__(self, smooth: SmoothMap, table: Table, *, beta: float) -> None:
+    def __init__(
+        self,
+        smooth: SmoothMap,
+        table: Table,
+        *,
+        beta: float,
+        remainder: Remainder | None = None,
+    ) -> None:
         self._smooth = smooth
         self.table = table
         self.beta = float(beta)
@@ -96,13 +111,38 @@ class PSFField:
         self.degree = smooth.degree
         self.grid = None if smooth.grid is None else smooth.grid.shape[1:]
         self.fwhm = float(np.median(self._over_image()[0]))
-        self.report = self._make_report()
+        self.remainder = remainder
+        self.profile = 'moffat' if remainder is None else 'measured'
+        self.report = make_report(self, smooth)
 
     def __repr__(self) -> str:
+        more = '' if self.remainder is None else ', measured profile'
         return (
             f'<{type(self).__name__} {self.shape[1]} × {self.shape[0]}: '
-            f'FWHM {self.fwhm:.2f} pix, {self.report.numbers["n_used"]} stars>'
+            f'FWHM {self.fwhm:.2f} pix, {self.report.numbers["n_used"]} stars{more}>'
         )
+
+    @property
+    def varies(self) -> bool:
+        """Whether kernels change over the image."""
+        more = self.remainder is not None and len(self.remainder.coefficients) > 1
+        return self.degree > 0 or self.grid is not None or more
+
+    def with_remainder(self, remainder: Remainder | None) -> PSFField:
+        """
+        Return the field with what the stars have more than the profile, or without.
+
+        Parameters
+        ----------
+        remainder : Remainder or None
+            What is added to the profile.
+
+        Returns
+        -------
+        field : PSFField
+            Another field.
+        """
+        return PSFField(self._smooth, self.table, beta=self.beta, remainder=remainder)
 
     def shape_at(self, x: Any, y: Any) -> tuple[Any, Any, Any]:
         """
@@ -203,16 +243,15 @@ class PSFField:
         Returns
         -------
         kernel : ndarray of float64
-            Sum 1, centred.
+            Sum 1, with the centroid of the light in the middle.
         """
-        fwhm, ellipticity, theta = self.shape_at(float(x), float(y))
-        return moffat_kernel(
-            float(fwhm),
-            beta=self.beta,
-            ellipticity=float(ellipticity),
-            theta=float(theta),
-            size=size,
-        )
+        fwhm, ellipticity, theta = (float(v) for v in self.shape_at(float(x), float(y)))
+        options = {'beta': self.beta, 'ellipticity': ellipticity, 'theta': theta}
+        if self.remainder is None:
+            return moffat_kernel(fwhm, size=size, **options)
+        from astroflat.psf._remainder import composed
+
+        return composed(self.remainder, float(x), float(y), fwhm, options, size)
 
     def plot(self, *, figure: Figure | None = None) -> Figure:
         """
@@ -255,6 +294,8 @@ class PSFField:
             degree=self.degree,
             grid=None if self.grid is None else list(self.grid),
         )
+        if self.remainder is not None:
+            table.meta['remainder'] = self.remainder.to_dict()
         with atomic_path(path, overwrite=overwrite) as temporary:
             table.write(temporary, format='ascii.ecsv')
 
@@ -280,6 +321,8 @@ class PSFField:
         """
         from astropy.table import Table
 
+        from astroflat.psf.measure import measure_field
+
         try:
             table = Table.read(path, format='ascii.ecsv')
         except (ValueError, OSError) as error:
@@ -298,174 +341,3 @@ class PSFField:
         """Return the shapes at 17 × 17 places of the image."""
         y, x = (np.linspace(0, side - 1, 17) for side in self.shape)
         return self.shape_at(x[None, :], y[:, None])
-
-    def _make_report(self) -> QualityReport:
-        """Return how well the field is known, and what a constant would miss."""
-        fwhm, ellipticity, _ = self._over_image()
-        stars = self.table[np.asarray(self.table['used'], dtype=bool)]
-        own = np.asarray(stars['fwhm'], dtype=np.float64)
-        left = own - self.fwhm_at(np.asarray(stars['x']), np.asarray(stars['y']))
-        error = self._smooth.error(*self._middle())[0] / (2 * self.fwhm)
-        numbers = {
-            'n_stars': len(self.table),
-            'n_used': len(stars),
-            'degree': self.degree,
-            'fwhm_pix': self.fwhm,
-            'fwhm_smallest_pix': float(fwhm.min()),
-            'fwhm_largest_pix': float(fwhm.max()),
-            'ellipticity_median': float(np.median(ellipticity)),
-            'ellipticity_largest': float(ellipticity.max()),
-            'beta': self.beta,
-            'fwhm_error_percent': float(100 * error / self.fwhm),
-            'prediction_percent': float(
-                50 * math.sqrt(self._smooth.prediction) / self.fwhm**2
-            ),
-            'scatter_percent': float(100 * np.std(left) / self.fwhm),
-            'scatter_of_constant_percent': float(100 * np.std(own) / self.fwhm),
-        }
-        report = QualityReport('psf field', numbers)
-        wanted = 3 * n_terms(self.degree)
-        report = report.check(
-            len(stars) >= wanted,
-            'weak',
-            f'only {len(stars)} stars; {wanted} make degree {self.degree} reliable',
-        )
-        return report.check(
-            numbers['scatter_percent'] < _ALIKE,
-            'weak',
-            'the widths of neighbouring stars differ by '
-            f'{numbers["scatter_percent"]:.0f} %: blends, or too faint',
-        )
-
-    def _middle(self) -> tuple[float, float]:
-        """Return the middle of the image."""
-        return (self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2
-
-
-def measure_field(
-    source: Any,
-    *,
-    degree: int | None = None,
-    grid: tuple[int, int] | None = None,
-    shape: tuple[int, int] | None = None,
-    **options: Any,
-) -> PSFField:
-    """
-    Measure how the stars change over an image.
-
-    Parameters
-    ----------
-    source : CCDData, array_like, path or `~astropy.table.Table`
-        Image, or the stars that `measure_stars` found in one.
-
-    degree : int, optional
-        Degree of the polynomials in the place, 0 (the same everywhere) to 4. By
-        default the one that predicts each star best from all others. It needs
-        twice as many stars as coefficients (from 3 on, three times), and at least
-        three.
-
-    grid : tuple of int, optional
-        Cells along y and x that follow what is left. By default none.
-
-    shape : tuple of int, optional
-        Shape of the image, if a table does not say it.
-
-    **options
-        As in `measure_stars`.
-
-    Returns
-    -------
-    field : PSFField
-        Widths and kernels at every place.
-
-    Raises
-    ------
-    TooFewStarsError
-        If there are too few stars, with the reasons why others were left out, or
-        if what was found is not alike, as stars are.
-
-    ValueError
-        If an argument is out of range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astroflat.psf import measure_field, moffat_kernel
-    >>> image = np.random.default_rng(1).normal(100, 1, (160, 160))
-    >>> for i, (x, y) in enumerate(((10, 10), (110, 20), (60, 60), (10, 120))):
-    ...     image[y : y + 25, x : x + 25] += 3000 * moffat_kernel(3.0, size=25)
-    >>> field = measure_field(image)
-    >>> field.degree, round(field.fwhm, 1)
-    (0, 3.0)
-    """
-    from astropy.table import Table
-
-    if not isinstance(source, Table):
-        from astroflat.psf.stars import measure_stars
-
-        source = measure_stars(source, **options)
-    elif options:
-        msg = f'{sorted(options)} are for an image, but source is a table'
-        raise TypeError(msg)
-    shape = shape or source.meta.get('shape')
-    if shape is None or len(shape) != 2:
-        msg = 'shape must be given: the table does not say how large the image is'
-        raise ValueError(msg)
-    degrees = _degrees(source, degree)
-    stars = source.copy()
-    smooth, stars['used'] = _fit(stars, (int(shape[0]), int(shape[1])), degrees, grid)
-    field = PSFField(smooth, stars, beta=float(source.meta.get('beta', 3.0)))
-    scatter = field.report.numbers['scatter_percent']
-    if scatter > _UNLIKE:
-        msg = (
-            f'the {len(stars)} objects found are not alike, their widths differ by '
-            f'{scatter:.0f} % from a smooth function of the place: galaxies, blends '
-            'or details of a surface, not stars'
-        )
-        raise TooFewStarsError(msg)
-    return field
-
-
-def _degrees(stars: Table, degree: int | None) -> list[int]:
-    """Return the degrees that the stars allow, or the one that is wanted."""
-    if degree is not None and (not 0 <= degree <= 4 or int(degree) != degree):
-        msg = f'degree must be a whole number from 0 to 4, not {degree!r}'
-        raise ValueError(msg)
-    wanted = _DEGREES if degree is None else (int(degree),)
-    needed = [max(3, (2 if d < 3 else 3) * n_terms(d)) for d in wanted]
-    allowed = [d for d, n in zip(wanted, needed, strict=True) if len(stars) >= n]
-    if allowed:
-        return allowed
-    refused = stars.meta.get('refused') or {}
-    why = ', '.join(f'{n} {reason}' for reason, n in refused.items())
-    msg = (
-        f'{len(stars)} usable stars, but {min(needed)} are needed'
-        f' (left out: {why or "nothing reaches the signal-to-noise ratio"}); lower '
-        'min_snr or take a smaller degree'
-    )
-    raise TooFewStarsError(msg)
-
-
-def _fit(
-    stars: Table,
-    shape: tuple[int, int],
-    degrees: list[int],
-    grid: tuple[int, int] | None,
-) -> tuple[SmoothMap, np.ndarray]:
-    """Fit the matrices of the widths; of several degrees the best one is taken."""
-    if grid is not None and (len(grid) != 2 or min(grid) < 1):
-        msg = f'grid must be two positive numbers of cells, not {grid!r}'
-        raise ValueError(msg)
-    x, y, fwhm, error, ellipticity, theta = (
-        np.asarray(stars[name], dtype=np.float64)
-        for name in ('x', 'y', 'fwhm', 'fwhm_err', 'ellipticity', 'theta')
-    )
-    xx, xy, yy = matrix_of(fwhm, ellipticity, theta)
-    values = np.stack([(xx + yy) / 2, (xx - yy) / 2, xy], axis=1)
-    relative = np.where(np.isfinite(error), error / fwhm, math.inf)
-    weights = 1 / (_FLOOR**2 + relative**2) + 1e-9
-    fits = [
-        fit_map(x, y, values, weights=weights, shape=shape, degree=degree, grid=grid)
-        for degree in degrees
-    ]
-    return min(fits, key=lambda fit: fit[0].prediction)

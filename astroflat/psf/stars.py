@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from astroflat.psf._star_fit import StarFit, fit_star
+from astroflat.psf._star_sky import Sky
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from astroflat.psf._star_choice import Candidate, Choice
+    from astroflat.psf._star_choice import Candidate
 
-__all__ = ['measure_kernel', 'measure_stars']
+__all__ = ['find_stars', 'measure_kernel', 'measure_stars']
 
 # So many of the brightest stars decide the exponent of all.
 _FOR_BETA, _FOR_GUESS = 40, 20
@@ -118,18 +118,48 @@ def measure_stars(
     >>> len(stars), round(float(np.median(stars['fwhm'])), 1)
     (3, 4.0)
     """
+    options = {'fwhm': fwhm, 'beta': beta, 'min_snr': min_snr, 'n_stars': n_stars}
+    return find_stars(image, saturation=saturation, mask=mask, **options)[0]
+
+
+def find_stars(
+    image: Any,
+    *,
+    fwhm: float | None = None,
+    beta: float | None = None,
+    min_snr: float = 30.0,
+    saturation: float | None = None,
+    mask: Any = None,
+    n_stars: int = 500,
+) -> tuple[Table, Sky]:
+    """
+    Measure stars as `measure_stars` does, and keep the image.
+
+    Parameters
+    ----------
+    image, fwhm, beta, min_snr, saturation, mask, n_stars
+        As in `measure_stars`.
+
+    Returns
+    -------
+    stars : `~astropy.table.Table`
+        The stars.
+
+    sky : Sky
+        The image less its background.
+    """
     for name, value in (('fwhm', fwhm), ('min_snr', min_snr), ('n_stars', n_stars)):
         if value is not None and not value > 0:
             msg = f'{name} must be positive, not {value!r}'
             raise ValueError(msg)
-    sky = _Sky.of(image, mask, saturation, fwhm)
+    sky = Sky.of(image, mask, saturation, fwhm)
     width = fwhm or _guess_width(sky, min_snr)
     choice = sky.choose(width, min_snr)
     fits, exponent = _fit_all(choice.stars[:n_stars], width, beta)
     choice.refused['not like a star'] = min(n_stars, len(choice.stars)) - len(fits)
     refused = {reason: n for reason, n in sorted(choice.refused.items()) if n}
     meta = {'beta': exponent, 'shape': list(sky.data.shape), 'noise': sky.noise}
-    return _table(fits, sky.noise, {**meta, 'refused': refused})
+    return _table(fits, sky.noise, {**meta, 'refused': refused}), sky
 
 
 def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
@@ -180,83 +210,7 @@ def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
     return fit
 
 
-def _planes(
-    image: Any, mask: Any, saturation: float | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pixels, which of them are bad, and which are saturated."""
-    from astroflat._nddata import unpack
-    from astroflat.psf._star_choice import saturation_of
-
-    frame = unpack(image, name='image', ndim=(2, 3))
-    if saturation is None:
-        saturation = saturation_of(frame.meta)
-    data, bad = frame.data, frame.bad
-    full = np.zeros(data.shape, bool) if saturation is None else data >= saturation
-    if data.ndim == 3:
-        data, bad, full = data.mean(axis=2), bad.any(axis=2), full.any(axis=2)
-    if mask is not None:
-        from astroflat._arrays import as_mask
-
-        extra = np.asarray(mask)
-        # A mask of the colours holds where any of them is bad.
-        extra = extra.any(axis=2) if extra.ndim == 3 else extra
-        bad = bad | as_mask(extra, data.shape)
-    return data, bad, full
-
-
-@dataclass(frozen=True)
-class _Sky:
-    """
-    An image above its background.
-
-    Parameters
-    ----------
-    data : ndarray
-        Pixels.
-    bad, full : ndarray of bool
-        Which are bad, and which are saturated.
-    noise : float
-        Noise of the sky.
-    """
-
-    data: np.ndarray
-    bad: np.ndarray
-    full: np.ndarray
-    noise: float
-
-    @classmethod
-    def of(
-        cls, image: Any, mask: Any, saturation: float | None, fwhm: float | None
-    ) -> _Sky:
-        """Take an image apart and subtract its background."""
-        from astroflat.quality._background import subtract_background
-
-        data, bad, full = _planes(image, mask, saturation)
-        box = max(64, math.ceil(8 * (fwhm or 0)))
-        data, noise = subtract_background(data, bad, box=box)
-        return cls(data, bad, full, noise)
-
-    def middle(self, side: int) -> _Sky:
-        """Return a square from the middle."""
-        starts = [max(0, (n - side) // 2) for n in self.data.shape]
-        cut = tuple(slice(start, start + side) for start in starts)
-        return _Sky(self.data[cut], self.bad[cut], self.full[cut], self.noise)
-
-    def choose(self, width: float, min_snr: float) -> Choice:
-        """Choose the stars to fit."""
-        from astroflat.psf._star_choice import choose_stars
-
-        return choose_stars(
-            self.data,
-            self.bad,
-            full=self.full,
-            fwhm=width,
-            min_snr=min_snr,
-            noise=self.noise,
-        )
-
-
-def _guess_width(sky: _Sky, min_snr: float) -> float:
+def _guess_width(sky: Sky, min_snr: float) -> float:
     """Guess how wide the stars are: the width at which most agree with the guess."""
     best, most = 3.0, 0
     for part in (sky.middle(_GUESS_SIDE), sky):
