@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from astropy.nddata import CCDData
 
     from astroflat.pipelines._night_files import NightFile
+    from astroflat.pipelines._night_groups import GroupPlan
     from astroflat.pipelines._night_job import NightJob
-    from astroflat.pipelines._night_plan import GroupPlan
 
 __all__ = ['make_preview', 'reduce', 'unevenness']
 

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from astroflat.pipelines._night_groups import GroupPlan
     from astroflat.pipelines._night_job import NightJob
-    from astroflat.pipelines._night_plan import GroupPlan
     from astroflat.pipelines.night import NightReport
 
 __all__ = ['group_lines', 'judge', 'plan_lines', 'report_lines']

@@ -13,7 +13,7 @@ from astroflat._report import QualityReport
 if TYPE_CHECKING:
     import os
 
-    from astroflat.pipelines._night_plan import NightPlan
+    from astroflat.pipelines._night_groups import NightPlan
 
 __all__ = ['NightReport', 'run_night']
 
@@ -245,8 +245,9 @@ def run_night(
     3
     """
     from astroflat.pipelines._night_files import list_night
+    from astroflat.pipelines._night_groups import NightOptions
     from astroflat.pipelines._night_job import NightJob
-    from astroflat.pipelines._night_plan import NightOptions, make_plan
+    from astroflat.pipelines._night_plan import make_plan
     from astroflat.pipelines._night_sections import with_sections
     from astroflat.pipelines._night_store import NightStore
 

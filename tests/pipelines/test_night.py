@@ -25,7 +25,8 @@ from night_folder import (
 import astroflat as af
 from astroflat.io.images import read_ccd
 from astroflat.pipelines import NightReport, run_night
-from astroflat.pipelines._night_plan import NightOptions, make_plan
+from astroflat.pipelines._night_groups import NightOptions
+from astroflat.pipelines._night_plan import make_plan
 from astroflat.pipelines.night import _BYTES, _DECIDING, _count_workers
 
 

@@ -9,7 +9,8 @@ from astropy.io import fits
 from night_folder import SHAPE, write
 
 from astroflat.pipelines._night_files import NightFile, kind_of, list_night
-from astroflat.pipelines._night_plan import NightOptions, make_plan
+from astroflat.pipelines._night_groups import NightOptions
+from astroflat.pipelines._night_plan import make_plan
 from astroflat.pipelines._night_sets import (
     choose_flats,
     choose_offset,
