@@ -142,42 +142,28 @@ class AuditFrame:
         """
         return run_function(self.function, self.frame, image)
 
-    def find(self, image: np.ndarray) -> Table:
+    def find(self, image: np.ndarray, *, processed: bool = False) -> Table:
         """
-        Find sources in an unprocessed image.
+        Find sources of the same flux in an image.
 
         Parameters
         ----------
         image : `~numpy.ndarray`
             The image.
 
+        processed : bool, optional
+            Whether the callable has been at it.
+
         Returns
         -------
         sources : `~astropy.table.Table`
             As of `find_sources`.
         """
+        settings = self.after if processed else self.settings
+        threshold = None if processed else self.threshold
         return find_sources(
-            image,
-            settings=self.settings,
-            threshold=self.threshold,
-            mask=self.frame.bad,
+            image, settings=settings, threshold=threshold, mask=self.frame.bad
         )
-
-    def find_after(self, image: np.ndarray) -> Table:
-        """
-        Find sources of the same flux in a processed image.
-
-        Parameters
-        ----------
-        image : `~numpy.ndarray`
-            The image.
-
-        Returns
-        -------
-        sources : `~astropy.table.Table`
-            As of `find_sources`.
-        """
-        return find_sources(image, settings=self.after, mask=self.frame.bad)
 
 
 def run_function(
@@ -398,7 +384,7 @@ def _one_round(
     table['response'] = _aperture(audit, added, table, audit.after) / true
     table['fit_before'] = _fit(audit, before, places)
     table['fit_after'] = _fit_after(audit, after, places)
-    found = audit.find_after(after)
+    found = audit.find(after, processed=True)
     for name, sources in (('before', audit.find(before)), ('after', found)):
         _attach(table, sources, name, audit.settings.fwhm)
     return table, _count_new(audit, found, before, table)
@@ -483,8 +469,9 @@ def _count_new(
     audit: AuditFrame, found: Table, before: np.ndarray, table: Table
 ) -> int:
     """Count sources that are neither injected nor in the frame without stars."""
+    processed = audit.find(audit.processed, processed=True)
     old = vstack(
-        [t['x', 'y'] for t in (audit.known, audit.find_after(audit.processed), table)],
+        [t['x', 'y'] for t in (audit.known, processed, table)],
         metadata_conflicts='silent',
     )
     i, _ = pair_sources(found, old, max_separation=2 * audit.settings.fwhm)

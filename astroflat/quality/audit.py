@@ -273,7 +273,7 @@ def _separability(values: Any, blank: np.ndarray) -> float:
 
 def _numbers(audit: AuditFrame, table: Table) -> dict[str, Any]:
     """Return what is known about the frame as a whole."""
-    after = audit.find_after(audit.processed)
+    after = audit.find(audit.processed, processed=True)
     known, threshold = audit.known, audit.threshold
     i, j = pair_sources(after, known, max_separation=audit.settings.fwhm)
     lost = np.asarray(known['strength']) >= _SURE * threshold
