@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from astroflat.psf._shapes import APERTURE, centroid_within
+
 __all__ = [
     'EPSILONS',
     'SHARPEST',
@@ -43,7 +45,7 @@ class Kernel:
     values : ndarray
         Its pixels, with unit sum.
     centre : tuple of float
-        Row and column of its centroid.
+        Row and column of the centroid of its light within two widths.
     fwhm : float
         Diameter in pixels of a circle with the area above half of its maximum.
     """
@@ -104,12 +106,8 @@ def make_kernel(psf: Any) -> Kernel:
         )
         raise ValueError(msg)
     values /= values.sum()
-    ny, nx = values.shape
-    centre = (
-        float(values.sum(axis=1) @ np.arange(ny)),
-        float(values.sum(axis=0) @ np.arange(nx)),
-    )
-    return Kernel(values, centre, _full_width(values))
+    fwhm = _full_width(values)
+    return Kernel(values, centroid_within(values, APERTURE * fwhm), fwhm)
 
 
 def centred(kernel: Kernel, side: int) -> np.ndarray:

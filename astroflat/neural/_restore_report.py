@@ -10,6 +10,7 @@ import numpy as np
 
 from astroflat._report import QualityReport
 from astroflat.neural._restore_filter import TileFilter
+from astroflat.psf._shapes import APERTURE
 
 if TYPE_CHECKING:
     from astroflat._nddata import Frame
@@ -25,8 +26,6 @@ _LIMITS = {
     'residual_sigma': 1.2,
     'residual_correlation': 0.15,
 }
-# Radius of the apertures in widths of the stars as they were.
-_RADIUS = 2.0
 
 
 def make_report(
@@ -50,9 +49,9 @@ def make_report(
     -------
     QualityReport
         Medians over stars that are bright, alone and not saturated: ``fwhm_before``
-        and ``fwhm_after`` in pixels; ``fwhm_percent``, its difference from what was
-        asked for; ``flux_percent``, what an aperture gained beside the light of the
-        wings that came into it, and its uncertainty;
+        and ``fwhm_after`` in pixels; ``fwhm_percent``, the difference from what was
+        asked for at their places; ``flux_percent``, what an aperture gained beside
+        the light of the wings that came into it, and its uncertainty;
         ``shift_px`` of the centroids of all light in an aperture, less the noise of
         the frame, and its error; ``ring_percent``, the depth of
         rings over the height of the stars; ``residual_sigma``, the scatter of the
@@ -90,7 +89,7 @@ def _stars(frame: Frame, restored: np.ndarray, optics: Optics) -> dict[str, Any]
         table = measure_stars(before, mask=bad, fwhm=optics.fwhm)
     except TooFewStarsError:
         return {}
-    radius = _RADIUS * optics.fwhm
+    radius = APERTURE * optics.fwhm
     rows = []
     for star in table[:200]:
         place = float(star['x']), float(star['y'])
@@ -101,9 +100,10 @@ def _stars(frame: Frame, restored: np.ndarray, optics: Optics) -> dict[str, Any]
         if old and new:
             shift = math.dist(old.place, new.place)
             ring = _ring(after, found.place, optics)
-            rows.append(
-                (old.flux, new.flux, old.fwhm, new.fwhm, shift, old.error, ring)
-            )
+            # Where stars are wider before, they are to be wider after.
+            off = new.fwhm / optics.at(*found.place).wanted - 1.0
+            widths = old.fwhm, new.fwhm, off
+            rows.append((old.flux, new.flux, *widths, shift, old.error, ring))
     if not rows:
         return {}
     return _medians(np.array(rows), _growth(optics, radius))
@@ -135,7 +135,7 @@ def _growth(optics: Optics, radius: float) -> float:
 
 def _medians(rows: np.ndarray, growth: float) -> dict[str, Any]:
     """Medians over the stars."""
-    before, after, wide, narrow, moved, noise, rings = rows.T
+    before, after, wide, narrow, off, moved, noise, rings = rows.T
     flux = 100.0 * (after / before / growth - 1.0)
     scatter = float(np.median(np.abs(flux - np.median(flux)))) * 1.4826
     shift, error = _shift(moved, noise)
@@ -143,6 +143,7 @@ def _medians(rows: np.ndarray, growth: float) -> dict[str, Any]:
         'n_stars': len(rows),
         'fwhm_before': round(float(np.median(wide)), 3),
         'fwhm_after': round(float(np.median(narrow)), 3),
+        'fwhm_percent': round(100.0 * float(np.median(off)), 2),
         'flux_percent': round(float(np.median(flux)), 3),
         'flux_error_percent': round(1.2533 * scatter / math.sqrt(len(rows)), 3),
         'shift_px': round(shift, 4),
@@ -243,8 +244,7 @@ def _judge(report: QualityReport) -> QualityReport:
     )
     if not numbers['n_stars']:
         return report.check(passed=False, verdict='weak', reason='no stars to judge by')
-    off = 100.0 * (numbers['fwhm_after'] / numbers['fwhm_wanted'] - 1.0)
-    numbers['fwhm_percent'] = round(off, 2)
+    off = numbers['fwhm_percent']
     excused = 3.0 * numbers['flux_error_percent']
     checks = (
         (

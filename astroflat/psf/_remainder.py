@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from astroflat.psf._shapes import place_in_grid, size_of
+from astroflat.psf._shapes import APERTURE, centroid_within, place_in_grid, size_of
 from astroflat.psf.kernels import moffat_kernel
 
-__all__ = ['Remainder', 'composed', 'place_terms', 'spline_basis']
+__all__ = [
+    'Remainder',
+    'composed',
+    'place_terms',
+    'spline',
+    'spline_basis',
+    'unwarped',
+    'warped',
+]
 
 _DIGITS = 6
+# Distance in steps from which on knots are farther and farther apart.
+_DENSE = 6.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Remainder:
     Parameters
     ----------
     step : float
-        Distance of the knots in pixels.
+        Distance of the knots in pixels, near the centre. It grows outwards.
 
     coefficients : ndarray
         ``(n_terms, n, n)``: cubic B-splines around the centre of the profile, times
@@ -47,11 +56,6 @@ class Remainder:
     shape: tuple[int, int]
     limits: tuple[float, float, float, float]
     numbers: dict[str, Any]
-
-    @cached_property
-    def reach(self) -> float:
-        """Distance in pixels beyond which there is nothing."""
-        return (self.coefficients.shape[1] // 2 + 2) * self.step
 
     def at(self, x: float, y: float) -> np.ndarray:
         """
@@ -90,8 +94,9 @@ class Remainder:
             Per pixel, for a profile of the sum 1.
         """
         n = self.coefficients.shape[1]
-        basis = [spline_basis(values / self.step, n) for values in (rows, columns)]
-        return basis[0] @ self.at(x, y) @ basis[1].T
+        v, u = warped(rows / self.step, columns / self.step)
+        values = (spline_basis(v, n) @ self.at(x, y) * spline_basis(u, n)).sum(axis=1)
+        return values.reshape(len(rows), len(columns))
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -173,7 +178,8 @@ def composed(
     Returns
     -------
     kernel : ndarray of float64
-        Sum 1, not negative, with the centroid of the light in the middle.
+        Sum 1, not negative, with the centroid of the light within two widths in the
+        middle.
     """
     side = size_of(None, 4 * fwhm / math.sqrt(1 - shape['ellipticity']))
     middle = (0.0, 0.0)
@@ -181,10 +187,8 @@ def composed(
     # below 0.
     for _ in range(3):
         kernel = _added(remainder, (x, y), fwhm, shape, side, middle)
-        dy, dx = (
-            float(kernel.sum(axis=1 - k) @ np.arange(n)) - (n - 1) / 2
-            for k, n in enumerate(kernel.shape)
-        )
+        row, column = centroid_within(kernel, APERTURE * fwhm)
+        dy, dx = row - (side[0] - 1) / 2, column - (side[1] - 1) / 2
         middle = (middle[0] - dx, middle[1] - dy)
     return _added(
         remainder, (x, y), fwhm, shape, size_of(size, side[0] / 2 - 1), middle
@@ -242,6 +246,48 @@ def place_terms(
     return np.array([1.0, u, v])[:n]
 
 
+def warped(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return where pixels are among the knots.
+
+    Parameters
+    ----------
+    rows, columns : ndarray
+        Distances from the centre in steps, 1-D.
+
+    Returns
+    -------
+    rows, columns : ndarray
+        Of each pixel, 1-D.
+
+    Notes
+    -----
+    Distances r become d arsinh(r / d), so that few knots reach into the wings.
+    """
+    v, u = (a.ravel() for a in np.meshgrid(rows, columns, indexing='ij'))
+    r = np.maximum(np.hypot(v, u), 1e-9)
+    factor = _DENSE * np.arcsinh(r / _DENSE) / r
+    return factor * v, factor * u
+
+
+def unwarped(n: int) -> np.ndarray:
+    """
+    Return how far knots are from the centre.
+
+    Parameters
+    ----------
+    n : int
+        Knots along an axis, odd.
+
+    Returns
+    -------
+    distances : ndarray
+        ``(n, n)`` in steps.
+    """
+    knots = np.arange(n) - n // 2
+    return _DENSE * np.sinh(np.hypot(knots[:, None], knots) / _DENSE)
+
+
 def spline_basis(values: np.ndarray, n: int) -> np.ndarray:
     """
     Return cubic B-splines on whole numbers around 0.
@@ -259,7 +305,24 @@ def spline_basis(values: np.ndarray, n: int) -> np.ndarray:
     basis : ndarray
         ``(len(values), n)``.
     """
-    apart = np.abs(np.asarray(values)[:, None] - (np.arange(n) - n // 2))
+    return spline(np.asarray(values)[:, None] - (np.arange(n) - n // 2))
+
+
+def spline(values: np.ndarray) -> np.ndarray:
+    """
+    Return a cubic B-spline around 0.
+
+    Parameters
+    ----------
+    values : ndarray
+        Places in steps.
+
+    Returns
+    -------
+    spline : ndarray
+        0 from two steps on.
+    """
+    apart = np.abs(values)
     inner = 2 / 3 - apart**2 + apart**3 / 2
     outer = np.maximum(2 - apart, 0) ** 3 / 6
     return np.where(apart < 1, inner, outer)

@@ -47,6 +47,12 @@ class Stamp:
 
     noise : float
         Noise of the sky.
+
+    side : int
+        Rows and columns of the square around the star.
+
+    part : tuple of slice
+        What of it is in the image.
     """
 
     x: float
@@ -57,6 +63,8 @@ class Stamp:
     good: np.ndarray
     profile: tuple[float, float, float]
     noise: float
+    side: int
+    part: tuple[slice, slice]
     flux: float = 1.0
     sky: float = 0.0
     spread: float = 0.05
@@ -83,11 +91,14 @@ class Stamp:
         """
         from astroflat.psf.kernels import moffat_kernel
 
-        ny, nx = self.values.shape
         fwhm, ellipticity, theta = self.profile
-        offset = (-float(self.columns.mean()), -float(self.rows.mean()))
+        # Drawn whole, as its sum is 1 there, also where the image ends in it.
+        top, left = (part.start for part in self.part)
+        middle = (self.side - 1) / 2
+        offset = (left - self.columns[0] - middle, top - self.rows[0] - middle)
         kernel = {'beta': beta, 'ellipticity': ellipticity, 'theta': theta}
-        moffat = moffat_kernel(fwhm, size=(ny, nx), offset=offset, **kernel)
+        whole = moffat_kernel(fwhm, size=self.side, offset=offset, **kernel)
+        moffat = whole[self.part]
         if remainder is None:
             return moffat, moffat
         more = remainder.image(self.x, self.y, self.rows, self.columns)
@@ -133,19 +144,19 @@ def cut_stamps(
     Returns
     -------
     stamps : list of Stamp
-        The brightest first. Those at the edge are not among them.
+        The brightest first.
     """
     stars = field.table[np.asarray(field.table['used'], dtype=bool)]
     stars = stars[np.argsort(-np.asarray(stars['flux']), kind='stable')][:_MOST]
     half, stamps = math.ceil(reach), []
     for x, y in zip(np.asarray(stars['x']), np.asarray(stars['y']), strict=True):
         column, row = round(float(x)), round(float(y))
-        bottom, left = row - half, column - half
-        cut = np.s_[bottom : row + half + 1, left : column + half + 1]
-        values = data[cut].astype(np.float64) if min(bottom, left) >= 0 else data[:0]
-        if values.shape != (2 * half + 1, 2 * half + 1):
-            continue
-        rows, columns = (np.arange(-half, half + 1) + n for n in (row - y, column - x))
+        cut = tuple(slice(max(c - half, 0), c + half + 1) for c in (row, column))
+        values = data[cut].astype(np.float64)
+        rows, columns = (
+            np.arange(part.start, part.start + n) - place
+            for part, n, place in zip(cut, values.shape, (y, x), strict=True)
+        )
         good = ~bad[cut] & np.isfinite(values)
         good &= np.hypot(rows[:, None], columns) <= reach
         for ox, oy in others[np.hypot(*(others - (x, y)).T) < 2 * half]:
@@ -154,8 +165,15 @@ def cut_stamps(
                 apart = np.hypot(rows[:, None] - (oy - y), columns - (ox - x))
                 good &= apart > min(_HIDE * field.fwhm, gap / 2)
         profile = tuple(float(value) for value in field.shape_at(float(x), float(y)))
+        part = tuple(
+            slice(p.start - c + half, p.start - c + half + n)
+            for p, c, n in zip(cut, (row, column), values.shape, strict=True)
+        )
+        place = float(x), float(y)
         stamps.append(
-            Stamp(float(x), float(y), rows, columns, values, good, profile, noise)
+            Stamp(
+                *place, rows, columns, values, good, profile, noise, 2 * half + 1, part
+            )
         )
     return stamps
 

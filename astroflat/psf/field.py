@@ -76,8 +76,8 @@ class PSFField:
 
     Widths, ellipticities and angles are those of the profile. If stars have more, it
     is measured (see `measure_field`) and is part of the kernels. These have the
-    centroid of all their light in the middle, which for a lopsided star is neither
-    its peak nor the centre of the profile.
+    centroid of the light within two widths in the middle, which for a lopsided star
+    is neither its peak nor the centre of the profile.
 
     Examples
     --------
@@ -243,7 +243,7 @@ class PSFField:
         Returns
         -------
         kernel : ndarray of float64
-            Sum 1, with the centroid of the light in the middle.
+            Sum 1, with the centroid of the light within two widths in the middle.
         """
         fwhm, ellipticity, theta = (float(v) for v in self.shape_at(float(x), float(y)))
         options = {'beta': self.beta, 'ellipticity': ellipticity, 'theta': theta}
