@@ -32,7 +32,7 @@ _KINDS = ('starfield', 'open_cluster', 'galaxies', 'globular_cluster')
 _SEED = 40_000
 
 
-def nights(n):
+def nights(n, seed=_SEED):
     """
     Describe nights.
 
@@ -41,17 +41,20 @@ def nights(n):
     n : int
         How many.
 
+    seed : int, optional
+        Of the first night; the others follow.
+
     Returns
     -------
     entries : list of dict
         As in the manifest of the benchmark of blind flats.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     entries = []
     for i in range(n):
         entry = {
             'id': f'a{i:03d}',
-            'seed': _SEED + i,
+            'seed': seed + i,
             'kind': _KINDS[i % len(_KINDS)],
             'geometry': 'wide',
             'pattern': 'random',
@@ -154,13 +157,14 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--nights', type=int, default=80)
+    parser.add_argument('--seed', type=int, default=_SEED, help='of the first night')
     parser.add_argument('--methods', default='sky_flat,solve_fields')
     parser.add_argument('--results', help='file to which results are added')
     args = parser.parse_args()
     calls = {'nothing': 'benchmarks.blindflat.classical:nothing'}
     calls |= {name: METHODS[name] for name in args.methods.split(',')}
     records = {}
-    for entry in nights(args.nights):
+    for entry in nights(args.nights, args.seed):
         for record in run_scene(entry, calls, timeout=600):
             records[record['scene'], record['method']] = record
             if args.results:

@@ -18,6 +18,7 @@ from astroflat.selfcal._prior import (
     flat_covariance,
     gradient_basis,
     gradient_precision,
+    jump_share,
 )
 from astroflat.selfcal._scene import Scene
 from astroflat.selfcal._start import first_guess, lower_half
@@ -100,7 +101,9 @@ class CoarseFit:
         self.robust = np.ones((self.n, self.cells))
         self.doubt = 0.02
         self.chi = 1.0
-        self.together = coherence(np.arange(self.n) if times is None else times)
+        times = np.arange(self.n) if times is None else times
+        seen = np.where(self.known, self.data, np.nan)
+        self.together = coherence(times, jump_share(seen, self.basis, times))
         self.added, self.expected = None, None
         self.multiplicative = extra is None or extra.multiplicative
         if extra is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat.selfcal._coarse import CoarseFit
+from astroflat.selfcal._doubt import large_sigma
 from astroflat.selfcal._fine import combine_fine, two_halves
 from astroflat.selfcal._grid import Grid
 from astroflat.selfcal._hot import HotPixels
@@ -19,7 +20,7 @@ from astroflat.selfcal._shrink import shrink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from astroflat.selfcal._coarse_result import Extra
+    from astroflat.selfcal._coarse_result import CoarseResult, Extra
     from astroflat.selfcal._fine import Fine
     from astroflat.selfcal._night import Night
     from astroflat.selfcal._objects import ObjectMask
@@ -116,6 +117,7 @@ class Job:
         self.half = two_halves(night.n, night.offsets)
         self.objects: ObjectMask | None = None
         self.light: Light | None = None
+        self._fitted: Extra | None = None
         self.values = self.counts = np.zeros(0)
         # What moves with the sky is no glow.
         self.sizes = {'sizes': STARS} if glow and not self.wide else {}
@@ -186,18 +188,21 @@ class Job:
         light : Light
             The fields.
         """
+        self._fitted = extra
+        return Light(self.grid, self._fit(extra, scene=self.scene))
+
+    def _fit(self, extra: Extra | None, *, scene: bool) -> CoarseResult:
         night = self.night
-        fit = CoarseFit(
+        return CoarseFit(
             self.grid,
             self.values,
             self.counts,
             self.noise,
-            night.offsets if self.scene else None,
+            night.offsets if scene else None,
             night.exposures(),
             night.times(),
             extra,
         ).run()
-        return Light(self.grid, fit)
 
     def _check_cells(self) -> None:
         """Raise if a frame shows no sky."""
@@ -293,7 +298,12 @@ class Job:
         fine = self.combine(light, progress)
         value, error, numbers = self._shrink(fine)
         flat = light.flat() * value
-        large = self.grid.enlarge(_cell_sigma(light.fit.covariance, self.grid.cells))
+        bare = None
+        if light.fit.scene is not None:
+            bare = self._fit(self._fitted, scene=False)
+        cells, doubt = large_sigma(light.fit, bare)
+        large = self.grid.enlarge(cells)
+        numbers = numbers | {'diffuse_doubt_percent': 100 * doubt}
         scatter = light.fit.numbers['sky_scatter'] / np.sqrt(self.places)
         relative = np.sqrt((error / value) ** 2 + large**2 + scatter**2)
         flat /= flat.mean(dtype=np.float64)
@@ -320,10 +330,3 @@ class Job:
                 steps = np.diff(np.asarray(plane, float), axis=1)
                 total += (1.4826 * np.median(np.abs(steps)) / 2**0.5 / level) ** 2
         return float(np.sqrt(total))
-
-
-def _cell_sigma(covariance: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
-    """Return standard deviations of cells of a field whose mean is given."""
-    mean = covariance.mean(axis=0)
-    variance = np.diag(covariance) - 2 * mean + covariance.mean()
-    return np.sqrt(np.maximum(variance, 0)).reshape(cells)

@@ -16,6 +16,7 @@ __all__ = [
     'flat_covariance',
     'gradient_basis',
     'gradient_precision',
+    'jump_share',
 ]
 
 #: The smallest local departure of the flat from a smooth one, as a fraction.
@@ -87,7 +88,7 @@ def gradient_basis(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     return [x + 0 * y, y + 0 * x, x**2 + 0 * y, y**2 + 0 * x, x * y]
 
 
-def coherence(times: np.ndarray) -> np.ndarray:
+def coherence(times: np.ndarray, jumps: float = 0.0) -> np.ndarray:
     """
     Return how much gradients of frames are alike that are taken one after another.
 
@@ -95,6 +96,10 @@ def coherence(times: np.ndarray) -> np.ndarray:
     ----------
     times : `~numpy.ndarray`
         ``(n,)``, in any unit.
+
+    jumps : float, optional
+        Which share of their variance jumps from frame to frame, see
+        `jump_share`.
 
     Returns
     -------
@@ -106,7 +111,53 @@ def coherence(times: np.ndarray) -> np.ndarray:
     span = max(float(np.ptp(times)), 1e-9)
     apart = (times[:, None] - times) / span
     smooth = np.exp(-0.5 * (apart / _DRIFT) ** 2)
-    return (1 - _JITTER) * smooth + _JITTER * np.eye(len(times))
+    share = max(jumps, _JITTER)
+    return (1 - share) * smooth + share * np.eye(len(times))
+
+
+def jump_share(data: np.ndarray, basis: np.ndarray, times: np.ndarray) -> float:
+    """
+    Return which share of the variance of gradients jumps from frame to frame.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        ``(n, cells)``, relative to the levels, NaN where unknown.
+
+    basis : `~numpy.ndarray`
+        ``(cells, 5)``, terms of a gradient, of mean 0.
+
+    times : `~numpy.ndarray`
+        ``(n,)``.
+
+    Returns
+    -------
+    share : float
+        From 0 to 1. The flat is in all frames alike, so that slopes relative to
+        the median frame are those of the sky. What a frame has that the two beside
+        it have not has jumped.
+    """
+    if len(data) < 5:
+        return 0.0
+    seen = np.isfinite(data).any(axis=0)
+    data, basis = data[:, seen], basis[seen]
+    ratio = data / np.nanmedian(data, axis=0)
+    slopes = np.array([_slopes(row, basis) for row in ratio])[np.argsort(times)]
+    alone = slopes[1:-1] - 0.5 * (slopes[:-2] + slopes[2:])
+    jumps = np.median(np.abs(alone)) * 1.4826 / np.sqrt(1.5)
+    spread = np.std(slopes, axis=0)
+    return float(min(jumps**2 / max(np.mean(spread**2), 1e-12), 1.0))
+
+
+def _slopes(row: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Fit a plane, leaving out outliers."""
+    good = np.isfinite(row)
+    terms = np.column_stack([np.ones(len(row)), basis[:, :2]])
+    for _ in range(3):
+        fit = np.linalg.lstsq(terms[good], row[good], rcond=None)[0]
+        left = np.abs(row - terms @ fit)
+        good = left < 4 * 1.4826 * np.median(left[good]) + 1e-9
+    return fit[1:]
 
 
 def gradient_precision(

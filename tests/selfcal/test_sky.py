@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Flats from the sky between the objects, against the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -10,6 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import astroflat as af
 from astroflat.quality import flat_residual
 from astroflat.selfcal import sky_flat
+from astroflat.selfcal._coarse_result import CoarseResult
+from astroflat.selfcal._doubt import large_sigma
+from astroflat.selfcal._prior import jump_share
 
 SHAPE = (160, 192)
 
@@ -168,6 +173,56 @@ def test_gradients_that_turn():
         for k in (0, 9)
     ]
     assert np.std(difference - (planes[1] - planes[0])) < 0.008 * level
+
+
+def test_gradients_that_jump():
+    """Clouds change gradients from frame to frame: not the slope of the flat."""
+    frames, offsets, flat, dust = _night(n=12)
+    yy, xx = (np.linspace(-1, 1, m) for m in SHAPE)
+    slopes = np.random.default_rng(5).normal(0, 0.02, (12, 2))
+    frames = [
+        f + np.float32(4000) * (a * yy[:, None] + b * xx).astype(np.float32)
+        for f, (a, b) in zip(frames, slopes, strict=True)
+    ]
+    found = sky_flat(frames, offsets=offsets, n_threads=1)
+    left = flat_residual(found.flat, flat, dust_mask=dust)['total_percent']
+    assert left < 1.6
+    assert left < 1.5 * found.report.numbers['sigma_percent']
+
+
+def test_jumps_are_told_from_drift():
+    """The share of what jumps is learnt whatever the flat."""
+    rng = np.random.default_rng(1)
+    y, x = (a.ravel() for a in np.mgrid[-1:1:12j, -1:1:12j])
+    basis = np.stack([x, y, x**2, y**2, x * y], axis=1)
+    basis -= basis.mean(axis=0)
+    times = np.arange(16.0)
+    drift = np.stack([np.cos(times / 16), np.sin(times / 16)], axis=1)
+    jumps = rng.standard_normal((16, 2))
+    for slopes, low, high in ((drift, 0, 0.02), (jumps, 0.5, 1)):
+        data = (1 - 0.3 * (x**2 + y**2)) * (1 + 0.02 * slopes @ basis[:, :2].T)
+        data[:, 5] = np.nan
+        data[3, 7] = 9
+        assert low <= jump_share(data, basis, times) <= high
+    assert jump_share(data[:4], basis, times[:4]) == 0
+
+
+def test_diffuse_light_is_doubted():
+    """What the flat changes by diffuse light is part of its uncertainty."""
+    x = np.linspace(-1, 1, 8) * np.ones((8, 1))
+    covariance = 0.01**2 * np.eye(64)
+    fit, without = (
+        CoarseResult(log_flat, covariance, None, None, None, None, {})
+        for log_flat in (0 * x, 0.02 * x)
+    )
+    sure, nothing = large_sigma(fit, None)
+    doubted, doubt = large_sigma(fit, without)
+    assert nothing == 0
+    assert_allclose(sure, 0.01 * 1.25, rtol=0.02)
+    assert 0.8 < doubt / np.std(0.02 * x) < 1
+    assert doubted[0, 0] > 1.5 * sure[0, 0]
+    # Never more than a few per cent, however much it is.
+    assert large_sigma(fit, replace(without, log_flat=5 * x))[1] < 0.06
 
 
 def test_nothing_to_correct():
