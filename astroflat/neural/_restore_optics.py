@@ -173,8 +173,10 @@ def _varies(given: Any) -> bool:
 def _numbers(given: Any) -> dict[str, Any]:
     """Return what a field says of its stars."""
     known = getattr(getattr(given, 'report', None), 'numbers', {})
-    names = ('profile', 'remainder_percent', 'asymmetry_percent')
-    return {name: known[name] for name in names if name in known}
+    names = ('remainder_percent', 'asymmetry_percent')
+    found = {name: known[name] for name in names if name in known}
+    profile = getattr(given, 'profile', None)
+    return found if profile is None else {'profile': profile, **found}
 
 
 def _measured(measure: Any, frame: Frame, saturation: float | None) -> Any:

@@ -79,5 +79,5 @@ def _numbers(field: PSFField, smooth: SmoothMap, stars: Any) -> dict[str, Any]:
         'prediction_percent': float(50 * math.sqrt(smooth.prediction) / field.fwhm**2),
         'scatter_percent': float(100 * np.std(left) / field.fwhm),
         'scatter_of_constant_percent': float(100 * np.std(own) / field.fwhm),
-        'profile': 'moffat' if field.remainder is None else 'measured',
+        'remainder_percent': 0.0,
     }

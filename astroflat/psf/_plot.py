@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ['plot_field']
 
 _WHISKERS = 11
+# Places along an axis, over the side.
+_NINE = (0.05, 0.5, 0.95)
 
 
 def plot_field(field: PSFField, *, figure: Figure | None = None) -> Figure:
@@ -33,18 +35,21 @@ def plot_field(field: PSFField, *, figure: Figure | None = None) -> Figure:
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        Two panels.
+        Two panels, and one with images of stars if these were measured.
     """
     from matplotlib.figure import Figure
 
     ny, nx = field.shape
+    n_panels = 2 if field.remainder is None else 3
     if figure is None:
-        size = (11, min(1.5 + 4.2 * ny / nx, 9))
+        size = (5.5 * n_panels, min(1.5 + 4.2 * ny / nx, 9))
         figure = Figure(figsize=size, layout='constrained')
-    left, right = figure.subplots(1, 2)
-    _draw_widths(left, field)
-    _draw_whiskers(right, field)
-    for ax in (left, right):
+    panels = figure.subplots(1, n_panels)
+    _draw_widths(panels[0], field)
+    _draw_whiskers(panels[1], field)
+    if n_panels > 2:
+        _draw_images(panels[2], field)
+    for ax in panels[:2]:
         ax.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5), aspect='equal')
         ax.tick_params(labelsize=8)
     return figure
@@ -115,6 +120,21 @@ def _draw_whiskers(ax: Axes, field: PSFField) -> None:
         f'ellipticity; a whisker as long as the step of the grid: {unit:.2f}',
         fontsize=10,
     )
+
+
+def _draw_images(ax: Axes, field: PSFField) -> None:
+    """Draw stars at nine places, with the square root as stretch."""
+    ny, nx = field.shape
+    side = 2 * int(2 * field.fwhm) + 3
+    rows = [
+        [np.sqrt(field.kernel_at(x * (nx - 1), y * (ny - 1), size=side)) for x in _NINE]
+        for y in _NINE
+    ]
+    ax.imshow(np.block(rows), origin='lower', cmap='magma', interpolation='nearest')
+    ax.set_axis_off()
+    moved = field.report.numbers['remainder_percent']
+    title = f'stars at nine places; {moved:.0f} % of the light beside the profile'
+    ax.set_title(title, fontsize=10)
 
 
 def _whiskers(

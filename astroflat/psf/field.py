@@ -267,7 +267,8 @@ class PSFField:
         -------
         figure : `~matplotlib.figure.Figure`
             Two panels. The length of a whisker is the ellipticity, its
-            direction the long axis; thin ones are single stars.
+            direction the long axis; thin ones are single stars. If the image of
+            the stars was measured, a third one shows it at nine places.
         """
         from astroflat.psf._plot import plot_field
 

@@ -106,7 +106,7 @@ def test_lopsided_stars_are_measured(lopsided, field):
 def test_report_says_what_was_used(lopsided, field):
     """It says how much of the light is elsewhere, and how lopsided stars are."""
     kernel, numbers = lopsided[0], field.report.numbers
-    assert field.profile == numbers['profile'] == 'measured'
+    assert field.profile == 'measured'
     assert 'measured profile' in repr(field)
     truth = apart(kernel[::-1, ::-1], kernel)
     assert truth > 10
@@ -181,7 +181,8 @@ def test_profiles_stay_profiles(fwhm, shape, seed):
     image = expose(lambda x, y: kernel, seed=seed)[3]
     found, profile = measure_field(image), measure_field(image, profile='moffat')
     assert found.remainder is None
-    assert found.report.numbers['profile'] == 'moffat'
+    assert found.profile == 'moffat'
+    assert found.report.numbers['remainder_percent'] == 0
     assert found.report.numbers == profile.report.numbers
     assert np.array_equal(found.kernel_at(100, 50), profile.kernel_at(100, 50))
     expected = moffat_kernel(
@@ -226,11 +227,25 @@ def test_write_and_read(field, tmp_path):
     again = PSFField.read(path)
     kernel = field.kernel_at(50, 300)
     assert np.abs(again.kernel_at(50, 300) - kernel).max() < 1e-5 * kernel.max()
-    assert again.report.numbers['profile'] == 'measured'
+    assert again.profile == 'measured'
+    assert again.report.numbers == field.report.numbers
     assert measure_field(again.table, profile='moffat').remainder is None
     assert path.stat().st_size < 50_000
     with pytest.raises(ValueError, match='profile must be'):
         measure_field(again.table, profile='gauss')
+
+
+def test_plot(field):
+    """A third panel shows what was measured, at nine places."""
+    figure = field.plot()
+    panel = figure.axes[2]
+    expected = field.kernel_at(210, 210, size=2 * int(2 * field.fwhm) + 3) ** 0.5
+    shown = panel.images[0].get_array()
+    side = len(expected)
+    assert shown.shape == (3 * side, 3 * side)
+    assert np.allclose(shown[side : 2 * side, side : 2 * side], expected)
+    assert '% of the light' in panel.get_title()
+    assert len(field.with_remainder(None).plot().axes) == 3
 
 
 def test_splines():
