@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ['BoxRows', 'GridRows', 'write_out']
 
 _ALL = slice(None)
+# How often a cell at an end is repeated before it is made a spline of.
+_REPEATED = 12
 
 
 class GridRows:
@@ -56,13 +58,14 @@ class GridRows:
         self.empty = not field.any()
         if self.empty:
             return
-        self._rows, columns = (
-            _weights(n, size, order)[:kept]
+        (self._rows, down), (columns, across) = (
+            _weights(n, size, order, kept)
             for n, size, kept in zip(field.shape, full or shape, shape, strict=True)
         )
-        # Bilinear in the coefficients: two small matrices instead of 2-D splines.
-        across = (columns @ np.asarray(field, float).T).T
-        self._across = np.ascontiguousarray(across, np.float32)
+        # Bilinear in the coefficients: small matrices instead of 2-D splines. Those of
+        # the rows are sparse: threads of BLAS would get in the way of the strips.
+        coefficients = down @ np.asarray(field, float) @ across.T
+        self._across = np.ascontiguousarray((columns @ coefficients.T).T, np.float32)
 
     def __call__(self, rows: slice, columns: slice = _ALL) -> np.ndarray:
         """
@@ -221,29 +224,45 @@ def _nothing(shape: tuple[int, int], *parts: slice) -> np.ndarray:
     return np.full(sizes, np.float32(0))
 
 
-def _weights(n: int, size: int, order: int) -> np.ndarray | csr_array:
-    """Return the matrix that interpolates ``n`` cells to ``size`` pixels."""
-    from scipy.ndimage import map_coordinates
+def _weights(n: int, size: int, order: int, kept: int) -> tuple[csr_array, np.ndarray]:
+    """
+    Return matrices that interpolate ``n`` cells to the first of ``size`` pixels.
 
-    where = (np.arange(size) + 0.5) * n / size - 0.5
+    The second makes coefficients of the values of the cells, the first pixels of the
+    coefficients.
+    """
+    where = (np.arange(kept) + 0.5) * n / size - 0.5
     if order == 1:
-        return _linear_weights(where, n)
-    rows = [
-        map_coordinates(row, where[None], order=order, mode='nearest')
-        for row in np.eye(n)
-    ]
-    return np.stack(rows, axis=1).astype(np.float32)
+        where = np.clip(where, 0, n - 1)
+        low = np.minimum(where.astype(int), max(n - 2, 0))
+        share = where - low
+        places = low, np.minimum(low + 1, n - 1)
+        return _sparse(places, (1 - share, share), n), np.eye(n)
+    from scipy.ndimage import spline_filter1d
+
+    # As scipy does it: the cells at the ends are repeated.
+    cells = np.pad(np.eye(n), [(_REPEATED, _REPEATED), (0, 0)], mode='edge')
+    coefficients = spline_filter1d(cells, order=3, axis=0, mode='nearest')
+    where = where + _REPEATED
+    low = np.floor(where).astype(int)
+    t = where - low
+    weights = (
+        (1 - t) ** 3 / 6,
+        (3 * t**3 - 6 * t**2 + 4) / 6,
+        (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
+        t**3 / 6,
+    )
+    places = tuple(low + i for i in (-1, 0, 1, 2))
+    return _sparse(places, weights, len(cells)), coefficients
 
 
-def _linear_weights(where: np.ndarray, n: int) -> csr_array:
-    """Return the matrix of a linear interpolation that is flat at its ends."""
+def _sparse(
+    places: tuple[np.ndarray, ...], weights: tuple[np.ndarray, ...], n: int
+) -> csr_array:
+    """Return a matrix with few numbers in each row."""
     from scipy.sparse import csr_array
 
-    where = np.clip(where, 0, n - 1)
-    low = np.minimum(where.astype(int), max(n - 2, 0))
-    share = (where - low).astype(np.float32)
-    high = np.minimum(low + 1, n - 1)
-    values = np.stack([1 - share, share], axis=1).ravel()
-    columns = np.stack([low, high], axis=1).ravel()
-    starts = np.arange(0, 2 * len(where) + 1, 2)
-    return csr_array((values, columns, starts), shape=(len(where), n))
+    values = np.stack(weights, axis=1).astype(np.float32).ravel()
+    columns = np.stack(places, axis=1).ravel()
+    starts = np.arange(0, values.size + 1, len(places))
+    return csr_array((values, columns, starts), shape=(len(places[0]), n))
