@@ -21,6 +21,7 @@ from astroflat.selfcal._kll_geometry import (
 )
 from astroflat.selfcal._kll_islands import islands, lonely
 from astroflat.selfcal._kll_merge import merge, merge_labels
+from astroflat.selfcal._kll_park import Parked
 from astroflat.selfcal._kll_plane import Plane, fix_plane
 from astroflat.selfcal._kll_smooth import smooth_flat
 from astroflat.selfcal._kll_weigh import count_samples, doubtful, settle
@@ -217,9 +218,15 @@ def _finish(fit: SkyFit, geometry: DitherGeometry, settings: Settings) -> PlaneR
     fit.there = np.zeros(0, dtype=np.uint16)
     fit.seen &= ~bad
     bend = Bend() if geometry.degenerate else fix_bend(fit)
-    sky = _sky(fit)
+    parked = Parked([_sky(fit), coverage, fit.flat])
+    del coverage
+    fit.sky = np.zeros(0, dtype=np.float32)
+    if not fit.options.ridge:
+        # Only its shape is asked for.
+        fit.flat = np.broadcast_to(np.float32(0), fit.flat.shape)
     error = estimate_error(fit, settings.rng)
     fit.release()
+    sky, coverage, fit.flat = parked.back()
     part = remove_modes(np.where(bad, 0, fit.flat), geometry)
     part -= part.mean() if geometry.kind != 'still' else 0
     log = fit.flat - part

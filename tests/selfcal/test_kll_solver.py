@@ -16,6 +16,7 @@ from astroflat.selfcal._kll_look import spread
 from astroflat.selfcal._kll_noise import NoiseModel
 from astroflat.selfcal._kll_operator import SkyOperator
 from astroflat.selfcal._kll_options import FitOptions
+from astroflat.selfcal._kll_park import Parked
 from astroflat.selfcal._kll_precondition import symbol
 from astroflat.selfcal._kll_weigh import start
 
@@ -194,3 +195,18 @@ def test_noise_model_finds_the_noise():
     expected = np.exp([0.1, 1.5, 2.9]) / np.exp(3)
     np.testing.assert_allclose(weights, expected, rtol=0.25)
     assert model.weights(np.array([1.0]), np.array([1.0]), 5)[0] == 0
+
+
+def test_parked_images_come_back():
+    """Bit for bit, of any type, from a file that is gone then."""
+    rng = np.random.default_rng(3)
+    images = [
+        rng.standard_normal((5, 7)).astype(np.float32),
+        rng.integers(0, 9, (3, 4, 2)).astype(np.uint16).swapaxes(0, 1),
+    ]
+    parked = Parked(images)
+    for back, image in zip(parked.back(), images, strict=True):
+        assert back.dtype == image.dtype
+        np.testing.assert_array_equal(back, image)
+    with pytest.raises(ValueError, match='closed'):
+        parked.back()
