@@ -61,9 +61,6 @@ class PSFField:
     profile : {'measured', 'moffat'}
         Whether kernels have more than a Moffat profile.
 
-    varies : bool
-        Whether kernels change over the image.
-
     report : `~astroflat.quality.QualityReport`
         How many stars, how wide, how even, and how well it is known.
 
