@@ -53,6 +53,9 @@ class Stamp:
 
     part : tuple of slice
         What of it is in the image.
+
+    flux : float
+        Its light.
     """
 
     x: float
@@ -65,7 +68,7 @@ class Stamp:
     noise: float
     side: int
     part: tuple[slice, slice]
-    flux: float = 1.0
+    flux: float
     sky: float = 0.0
     spread: float = 0.05
     model: Any = None
@@ -149,7 +152,8 @@ def cut_stamps(
     stars = field.table[np.asarray(field.table['used'], dtype=bool)]
     stars = stars[np.argsort(-np.asarray(stars['flux']), kind='stable')][:_MOST]
     half, stamps = math.ceil(reach), []
-    for x, y in zip(np.asarray(stars['x']), np.asarray(stars['y']), strict=True):
+    known = (np.asarray(stars[name], dtype=np.float64) for name in ('x', 'y', 'flux'))
+    for x, y, flux in zip(*known, strict=True):
         column, row = round(float(x)), round(float(y))
         cut = tuple(slice(max(c - half, 0), c + half + 1) for c in (row, column))
         values = data[cut].astype(np.float64)
@@ -169,11 +173,10 @@ def cut_stamps(
             slice(p.start - c + half, p.start - c + half + n)
             for p, c, n in zip(cut, (row, column), values.shape, strict=True)
         )
-        place = float(x), float(y)
+        pixels = rows, columns, values, good
+        square = 2 * half + 1, part
         stamps.append(
-            Stamp(
-                *place, rows, columns, values, good, profile, noise, 2 * half + 1, part
-            )
+            Stamp(float(x), float(y), *pixels, profile, noise, *square, float(flux))
         )
     return stamps
 
@@ -219,6 +222,6 @@ def _weights(stamp: Stamp, model: np.ndarray) -> np.ndarray:
     light = np.maximum(model, 0) * stamp.flux
     variance = stamp.noise**2 + (stamp.spread * light) ** 2 + 1e-12 * light.max() ** 2
     pull = np.abs(stamp.values - stamp.sky - model * stamp.flux) / np.sqrt(variance)
-    known = stamp.flux > 1
+    known = stamp.model is not None
     huber = np.minimum(1.0, _HUBER / np.maximum(pull, _HUBER)) if known else 1.0
     return stamp.good * huber / variance

@@ -248,6 +248,15 @@ def test_plot(field):
     assert len(field.with_remainder(None).plot().axes) == 3
 
 
+@pytest.mark.parametrize('factor', [1e-6, 1e6])
+def test_unit_does_not_matter(lopsided, field, factor):
+    """The same comes out of an image in other units."""
+    found = measure_field(lopsided[4].astype('f8') * factor)
+    kernel = field.kernel_at(200, 200)
+    close = pytest.approx(kernel, abs=2e-3 * kernel.max())
+    assert found.kernel_at(200, 200, size=kernel.shape) == close
+
+
 def test_splines():
     """They have the sum 1 and reproduce straight lines."""
     places = np.linspace(-3, 3, 25)
