@@ -175,11 +175,13 @@ class Restorer:
             Frame, ``(ny, nx)`` or ``(ny, nx, 3)``.
 
         fwhm : float or `~astroflat.psf.PSFField`, optional
-            Full width at half maximum of the stars in pixels. By default they are
-            measured in the frame, over the field.
+            Full width at half maximum of the stars in pixels. By default the image of
+            the stars is measured in the frame, over the field, as by
+            `~astroflat.psf.measure_field`.
 
         psf : array_like or `~astroflat.psf.PSFField`, optional
-            Image of a star instead, ``(ny, nx)``, without background.
+            Image of a star instead, ``(ny, nx)``, without background. The star is
+            where the centroid of its light within two widths is.
 
         strength : float, optional
             How much sharper, 0 to 1. At 1 stars get half their width.
