@@ -25,6 +25,8 @@ __all__ = ['plot_comparison', 'plot_dust_flat', 'plot_image', 'save_figure']
 
 # More pixels than this are not seen in a panel.
 _MAX_SIDE = 900
+# Characters of text below each image, and those that its scale takes.
+_COLUMNS, _SCALE = 45, 7
 _DUST_COLOR = '#ff7f0e'
 _VERDICT_COLORS = {'accept': '#2e7d32', 'weak': '#b26a00', 'reject': '#b71c1c'}
 
@@ -257,8 +259,9 @@ def plot_comparison(
     """
     from matplotlib.figure import Figure
 
-    n_lines = len(lines or [])
     width = max(len(images) for _, images in rows)
+    lines = _wrapped(lines or [], _COLUMNS * width - _SCALE)
+    n_lines = len(lines)
     figure = Figure(
         figsize=(3.6 * width, 3.0 * len(rows) + 0.19 * n_lines + 0.4),
         layout='constrained',
@@ -277,8 +280,21 @@ def plot_comparison(
     if n_lines:
         ax = figure.add_subplot(grid[-1, :])
         ax.axis('off')
-        ax.text(0, 1, '\n'.join(lines), va='top', family='monospace', fontsize=9)
+        text = '\n'.join(lines)
+        text = ax.text(0, 1, text, va='top', family='monospace', fontsize=9)
+        # The images keep their size, whatever is said below them.
+        text.set_in_layout(False)
     return figure
+
+
+def _wrapped(lines: list[str], columns: int) -> list[str]:
+    """Break lines that are longer than the figure is wide."""
+    import textwrap
+
+    wrapped = []
+    for line in lines:
+        wrapped += textwrap.wrap(line, columns, subsequent_indent='    ') or ['']
+    return wrapped
 
 
 def _plane(image: Any) -> np.ndarray:
