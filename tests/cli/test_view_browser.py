@@ -54,7 +54,7 @@ class Browser:
             f'--user-data-dir={profile}',
         ]
         if os.geteuid() == 0:
-            # Chromium has no sandbox for root.
+            # Chromium does not start for root without this switch.
             options.append('--no-sandbox')
         self.process = subprocess.Popen(
             [BASH, '-c', command, CHROMIUM, *options, 'about:blank'],
