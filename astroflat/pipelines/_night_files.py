@@ -125,24 +125,32 @@ def list_night(folder: Path, *, recursive: bool = True, leave: Path) -> list[Nig
         msg = f'{folder.name!r} is no folder; give the folder of a night'
         raise NotADirectoryError(msg)
     found = []
-    for place in _folders(folder, recursive, leave.resolve()):
+    for place in _folders(folder, recursive, {leave.resolve()}):
         found += [_look(folder, *entry) for entry in _headers(place)]
     return sorted(found, key=lambda f: f.name)
 
 
-def _folders(folder: Path, recursive: bool, leave: Path) -> Iterator[Path]:
-    """Go through a folder and those inside of it."""
-    # The truth of a simulated night is for judging, not for calibrating.
-    hidden = folder.name.startswith('.') or folder.name == 'truth'
-    if folder.resolve() == leave or hidden:
+def _folders(folder: Path, recursive: bool, seen: set[Path]) -> Iterator[Path]:
+    """Go through a folder and those inside of it, each once, also if linked to."""
+    if folder.resolve() in seen:
         return
+    seen.add(folder.resolve())
     # The results of another run are no frames of the night.
     if (folder / 'night.json').is_file():
         return
     yield folder
-    if recursive:
-        for inside in sorted(p for p in folder.iterdir() if p.is_dir()):
-            yield from _folders(inside, recursive, leave)
+    if not recursive:
+        return
+    inside = [p for p in folder.iterdir() if p.is_dir() and not _is_aside(p)]
+    # A link comes last: what it leads to has its own name before.
+    for place in sorted(inside, key=lambda p: (p.is_symlink(), p)):
+        yield from _folders(place, recursive, seen)
+
+
+def _is_aside(folder: Path) -> bool:
+    """Tell whether a folder is hidden, or the truth of a simulated night."""
+    # The truth is for judging, not for calibrating.
+    return folder.name.startswith('.') or folder.name == 'truth'
 
 
 def _headers(place: Path) -> Iterator[tuple[Path, Mapping | None]]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -115,6 +117,28 @@ def test_listing(tmp_path):
     assert 'lights/a.fits' not in {f.name for f in flat_only}
     with pytest.raises(NotADirectoryError, match='no folder'):
         list_night(tmp_path / 'nowhere', leave=tmp_path)
+
+
+def test_links_do_not_multiply(tmp_path):
+    """A link to a folder above or beside gives no file a second name."""
+    write(tmp_path, 'lights/a.fits', ONES, 'Light Frame')
+    try:
+        (tmp_path / 'lights' / 'up').symlink_to('..', target_is_directory=True)
+        (tmp_path / 'a_link').symlink_to('lights', target_is_directory=True)
+    except OSError:
+        pytest.skip('no links here')
+    files = list_night(tmp_path, leave=tmp_path / 'out')
+    assert [f.name for f in files] == ['lights/a.fits']
+
+
+def test_folder_above(tmp_path, monkeypatch):
+    """The folder itself may have any name, ``..`` too."""
+    write(tmp_path, 'truth/a.fits', ONES, 'Light Frame')
+    (tmp_path / 'truth' / 'inside').mkdir()
+    monkeypatch.chdir(tmp_path / 'truth' / 'inside')
+    for folder in ('..', tmp_path / 'truth'):
+        files = list_night(Path(folder), leave=tmp_path / 'out')
+        assert [f.name for f in files] == ['a.fits']
 
 
 def test_sets():
