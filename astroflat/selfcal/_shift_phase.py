@@ -117,7 +117,10 @@ def _vertex(values: np.ndarray) -> float:
 
 
 def first_offsets(
-    logs: np.ndarray, reference: int, max_shift: float
+    logs: np.ndarray,
+    reference: int,
+    max_shift: float,
+    start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Find the offsets of all frames to about a pixel.
@@ -133,13 +136,18 @@ def first_offsets(
     max_shift : float
         The largest offset between two frames.
 
+    start : `~numpy.ndarray`, optional
+        ``(n, 2)``, what is said beforehand: taken unless the correlations explain
+        the frames better.
+
     Returns
     -------
     offsets : `~numpy.ndarray`
         ``(n, 2)``.
 
     heights : `~numpy.ndarray`
-        ``(n,)``: how far the peaks stand out, in standard deviations.
+        ``(n,)``: how far the peaks stand out, in standard deviations; infinite
+        where ``start`` is taken.
     """
     step = max(1, math.ceil(max(logs.shape[1:]) / _SIZE))
     ny, nx = (m // step for m in logs.shape[1:])
@@ -147,6 +155,19 @@ def first_offsets(
     fine = np.stack([high_pass(_shrink(a, step), sigma) for a in logs])
     correlator = Correlator((ny, nx), max_shift / step)
     fade = window((ny, nx))
+    offsets, heights = _correlate(fine, fade, correlator, reference)
+    if start is not None:
+        given = start / step
+        # A header may hold where the telescope was sent, or be copied.
+        if not _explains_more(offsets, given, fine, fade, correlator):
+            offsets, heights = given, np.full(len(fine), np.inf)
+    return offsets * step, heights
+
+
+def _correlate(
+    fine: np.ndarray, fade: np.ndarray, correlator: Correlator, reference: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return offsets and heights from correlations, in pixels of these images."""
     # Of two frames, what is left has no sign: there the mean stays.
     still = fine.mean(axis=0) if len(fine) > 2 else np.zeros_like(fine[0])
     offsets, heights = _chain(fine, still, fade, correlator, reference)
@@ -160,7 +181,7 @@ def first_offsets(
         other = _chain(fine, np.zeros_like(still), fade, correlator, reference)
         if _explains_more(other[0], offsets, fine, fade, correlator):
             offsets, heights = other
-    return offsets * step, heights
+    return offsets, heights
 
 
 def _chain(

@@ -101,8 +101,10 @@ def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
         if settings.method == 'phase':
             raise
         found = by_stars(request, reference, settings)
-    if settings.method == 'auto' and start is None and found.method == 'phase':
-        found = _ask_stars(found, request, settings)
+    if settings.method == 'auto' and found.method == 'phase':
+        # A WCS that the frames contradict is as good as none.
+        if start is None or np.abs(found.offsets - start).max() > _AGREE:
+            found = _ask_stars(found, request, settings)
     return _check(found, request, settings)
 
 
@@ -209,11 +211,9 @@ def _by_phase(
     logs, step = prepare(request, settings.mask, settings.max_size, bar=bar)
     shape = logs.shape[1:]
     most = min(settings.max_shift or np.inf, 0.9 * step * max(shape))
-    if start is None:
-        first, heights = first_offsets(logs, reference, most / step)
-        _refuse_chance(heights, logs, reference, request)
-    else:
-        first, heights = start / step, np.full(len(logs), np.inf)
+    given = None if start is None else start / step
+    first, heights = first_offsets(logs, reference, most / step, given)
+    _refuse_chance(heights, logs, reference, request)
     fine = refine(logs, first, reference, settings.threads)
     moved = np.abs(fine.offsets - first).max(axis=1)
     lost = (fine.quality < _ALIKE) | (moved > 6) | (fine.uncertainty > _UNSURE)

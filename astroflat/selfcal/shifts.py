@@ -126,9 +126,9 @@ def measure_shifts(
         * 'stars': from the images of stars that move alike.
         * 'phase': from all that is seen, of any kind: correlation for a start,
           then a common fit of sky, detector pattern and offsets.
-        * 'auto': 'phase', which starts from the WCS if all frames have one,
-          and 'stars' if that fails or, without a WCS, if the stars are surer or
-          say something else.
+        * 'auto': 'phase', which starts from the WCS if all frames have one and
+          do not contradict it, and 'stars' if that fails or, without a WCS that
+          holds to 1.5 pixels, if the stars are surer or say something else.
 
     reference : int, optional
         The frame whose offset is zero; the first by default.

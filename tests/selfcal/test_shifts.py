@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from astropy.wcs import WCS
 from scipy.ndimage import rotate
 
-from astroflat.degradation import simulate_video
+from astroflat.degradation import simulate_night, simulate_video
 from astroflat.selfcal import Shifts, measure_shifts
 from astroflat.selfcal._shift_model import unexplained
 
@@ -251,6 +251,28 @@ def test_rotation_of_a_wcs_is_refused():
         measure_shifts(frames, method='wcs')
     found = measure_shifts(frames, method='wcs', max_distortion=None)
     assert abs(found.rotation[1]) == pytest.approx(3, abs=0.01)
+
+
+def test_wcs_that_the_frames_contradict():
+    """Headers that were turned around are not believed."""
+    video = simulate_video(6, (96, 112), drift=8, pattern='random', seeing=0, rng=4)
+    frames = video.array().astype(np.float32) - np.float32(video.camera.bias)
+    found = measure_shifts(
+        [
+            CCDData(frame, unit='adu', wcs=with_wcs(-shift).wcs)
+            for frame, shift in zip(frames, video.shifts, strict=True)
+        ]
+    )
+    assert rms(found, video.shifts) < 0.05
+
+
+def test_one_wcs_in_all_headers():
+    """Where the telescope was sent is not where it looked: stars move nevertheless."""
+    night = simulate_night(6, (128, 160), dither=12, rng=3)
+    wcs = with_wcs((0, 0)).wcs
+    frames = [CCDData(f.data, unit='adu', wcs=wcs) for f in night.frames]
+    found = measure_shifts(frames, bias=night.camera.bias)
+    assert rms(found, night.offsets) < 0.3
 
 
 def turned(angle):
