@@ -101,10 +101,10 @@ def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
         if settings.method == 'phase':
             raise
         found = by_stars(request, reference, settings)
-    if settings.method == 'auto' and found.method == 'phase':
-        # A WCS that the frames contradict is as good as none.
-        if start is None or np.abs(found.offsets - start).max() > _AGREE:
-            found = _ask_stars(found, request, settings)
+    # A WCS that the frames contradict is as good as none.
+    alone = start is None or np.abs(found.offsets - start).max() > _AGREE
+    if settings.method == 'auto' and alone and found.method == 'phase':
+        found = _ask_stars(found, request, settings)
     return _check(found, request, settings)
 
 
