@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,12 +25,13 @@ from astroflat.neural._compose import (
 from astroflat.neural._corrector_report import make_report
 from astroflat.neural._plane_images import write_plane
 from astroflat.neural._strips import run_strips
-from astroflat.neural.models import Model, find_model
+from astroflat.neural.models import find_model
 from astroflat.neural.sessions import get_session
 from astroflat.solution import FlatSolution
 
 if TYPE_CHECKING:
     from astroflat.neural.cards import ModelCard
+    from astroflat.neural.models import Model
 
 __all__ = ['FlatCorrector']
 
@@ -188,9 +190,12 @@ class FlatCorrector:
             msg = f'strength={strength!r}; it must be between 0 and 1'
             raise ValueError(msg)
         frame = unpack(data, mask=mask, ndim=(2, 3))
+        # The fields have errors of their own, whatever kind those of the frame are.
+        frame = replace(frame, uncertainty=None, uncertainty_type=None)
         planes, bad = _planes(frame)
         if stretched:
-            planes, mode = [_linear(plane) for plane in planes], 'multiplicative'
+            planes = [_linear(*pair) for pair in zip(planes, bad, strict=True)]
+            mode = 'multiplicative'
         found = [
             estimate_plane(
                 plane, hole, self._networks, mode=mode, parts=parts, strength=strength
@@ -267,8 +272,10 @@ class FlatCorrector:
 def _find_pair(model: Any) -> tuple[Model, Model]:
     """Find both networks."""
     tasks = ('flat-fields', 'flat-dust')
-    if isinstance(model, (str, os.PathLike)) and Path(model).is_dir():
-        names = [Path(model) / f'{task}.onnx' for task in tasks]
+    # A folder of this name is not meant by the default.
+    named = isinstance(model, (str, os.PathLike)) and model != 'default'
+    if named and (folder := Path(model).expanduser()).is_dir():
+        names = [folder / f'{task}.onnx' for task in tasks]
     elif isinstance(model, (tuple, list)):
         names = list(model)
     else:
@@ -276,10 +283,8 @@ def _find_pair(model: Any) -> tuple[Model, Model]:
     if len(names) != len(tasks):
         msg = f'model has {len(names)} networks; give two, for fields and for dust'
         raise ValueError(msg)
-    first, second = (
-        name if isinstance(name, Model) else find_model(name, task=task)
-        for name, task in zip(names, tasks, strict=True)
-    )
+    pairs = zip(names, tasks, strict=True)
+    first, second = (find_model(name, task=task) for name, task in pairs)
     return first, second
 
 
@@ -311,8 +316,11 @@ def _planes(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def _pattern(frame: Frame) -> str | None:
     """Return the Bayer pattern of a mosaic."""
+    from astroflat.io import BAYER_PATTERNS
+
     pattern = str(frame.meta.get('BAYERPAT', '') or '').strip().upper()
-    return pattern if frame.data.ndim == 2 and len(pattern) == 4 else None
+    # Cameras without colours write what they like, such as 'NONE'.
+    return pattern if frame.data.ndim == 2 and pattern in BAYER_PATTERNS else None
 
 
 def _split(image: np.ndarray, frame: Frame) -> list[np.ndarray]:
@@ -324,13 +332,21 @@ def _split(image: np.ndarray, frame: Frame) -> list[np.ndarray]:
         return [image]
     from astroflat.io import split_bayer
 
-    planes = split_bayer(image, pattern)
-    return [np.ascontiguousarray(plane) for plane in planes.values()]
+    planes = list(split_bayer(image, pattern).values())
+    return [_as_large(plane, planes[0].shape) for plane in planes]
 
 
-def _linear(plane: np.ndarray) -> np.ndarray:
+def _as_large(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Repeat the last row and column that a mosaic of odd sides lacks."""
+    lacks = [(0, want - have) for want, have in zip(shape, plane.shape, strict=True)]
+    if any(last for _, last in lacks):
+        return np.pad(plane, lacks, mode='edge')
+    return np.ascontiguousarray(plane)
+
+
+def _linear(plane: np.ndarray, bad: np.ndarray) -> np.ndarray:
     """Undo a power law on a copy."""
-    top = np.nanmax(plane)
+    top = np.max(plane, where=~bad, initial=0)
     top = top if top > 0 else 1.0
     return np.clip(plane / top, 0, None) ** np.float32(_GAMMA)
 
@@ -344,5 +360,9 @@ def _join(planes: list[np.ndarray], frame: Frame) -> np.ndarray:
         return planes[0]
     from astroflat.io import merge_bayer, split_bayer
 
-    names = split_bayer(frame.data, pattern)
-    return merge_bayer(dict(zip(names, planes, strict=True)), pattern)
+    cells = split_bayer(frame.data, pattern).items()
+    parts = {
+        name: plane[: cell.shape[0], : cell.shape[1]]
+        for (name, cell), plane in zip(cells, planes, strict=True)
+    }
+    return merge_bayer(parts, pattern)

@@ -1,13 +1,21 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The corrector of single frames: truth, symmetry, and what must not change."""
 
+import shutil
+
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.nddata import CCDData
+from astropy.nddata import (
+    CCDData,
+    InverseVariance,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
 
 import astroflat as af
 from astroflat.degradation import make_scene, sample_fields
+from astroflat.neural import ModelError
 from astroflat.neural._bins import bin_mean
 from astroflat.neural._cells import Cells, grid_shape, sample_cells
 from astroflat.neural._compose import _apportion, sky_share
@@ -130,6 +138,21 @@ def test_turns_with_the_frame(corrector, frame, solution, way):
     )
 
 
+@pytest.mark.parametrize('kind', [VarianceUncertainty, InverseVariance])
+def test_kinds_of_uncertainty(corrector, kind):
+    """Errors of the frame in any kind; those of the fields are deviations."""
+    image, _ = make_frame(4, kinds=('linear',), shape=(128, 128))
+    plain = corrector.estimate(CCDData(image, unit='adu'), mode='additive')
+    error = kind(np.full(image.shape, 4.0, np.float32))
+    ccd = CCDData(image, unit='adu', uncertainty=error)
+    found = corrector.estimate(ccd, mode='additive')
+    for field, same in ((found.flat, plain.flat), (found.gradient, plain.gradient)):
+        assert type(field.uncertainty) is StdDevUncertainty
+        np.testing.assert_array_equal(field.data, same.data)
+        np.testing.assert_array_equal(field.uncertainty.array, same.uncertainty.array)
+    assert type(found.correct(ccd).uncertainty) is kind
+
+
 def test_input_is_not_changed(corrector, frame):
     """Input is not changed."""
     image = frame[0].copy()
@@ -222,6 +245,43 @@ def test_mosaic(corrector):
     assert abs(flat[::2, ::2].mean() / flat[1::2, 1::2].mean() - 1) < 1e-3
 
 
+def test_mosaic_of_odd_sides(corrector):
+    """The planes of a mosaic of odd sides differ by a row or a column."""
+    image, _ = make_frame(3, shape=(161, 191))
+    image[::2, ::2] *= 0.3
+    ccd = CCDData(image, unit='adu', meta={'BAYERPAT': 'RGGB'})
+    flat = corrector.estimate(ccd).flat.data
+    assert flat.shape == image.shape
+    assert abs(flat[::2, ::2].mean() / flat[1::2, 1::2].mean() - 1) < 1e-3
+    even = corrector.estimate(ccd[:160, :190]).flat.data
+    assert abs(np.std(flat[:160, :190] / even)) < 3e-3
+
+
+@pytest.mark.parametrize('name', ['NONE', 'TRUE', 'mono', ''])
+def test_what_is_no_mosaic(corrector, name):
+    """Cameras without colours write other words where the mosaic should stand."""
+    image, _ = make_frame(3, shape=(96, 96))
+    ccd = CCDData(image, unit='adu', meta={'BAYERPAT': name})
+    flat = corrector.estimate(ccd).flat.data
+    np.testing.assert_array_equal(flat, corrector.estimate(image).flat.data)
+
+
+@pytest.mark.parametrize('worst', [np.inf, np.nan])
+def test_stretched_frame_with_bad_pixels(corrector, worst):
+    """The highest value of a stretched frame is that of its good pixels."""
+    image, _ = make_frame(3, shape=(128, 128))
+    image = (image / image.max()) ** (1 / 2.2)
+    image[3, 4] = 0.5
+    mask = np.zeros(image.shape, bool)
+    mask[3, 4] = True
+    expected = corrector.estimate(image, mask=mask, stretched=True).flat.data
+    image[3, 4] = worst
+    found = corrector.estimate(image, stretched=True).flat.data
+    np.testing.assert_array_equal(found, expected)
+    nothing = corrector.estimate(np.full_like(image, worst), stretched=True)
+    assert nothing.report.verdict == 'reject'
+
+
 def test_stretched_is_never_accepted(corrector, frame):
     """Stretched is never accepted."""
     image = (frame[0] / frame[0].max()) ** (1 / 2.2)
@@ -283,6 +343,21 @@ def test_errors(corrector, options, message):
     """Errors."""
     with pytest.raises(ValueError, match=message):
         corrector.estimate(np.ones((64, 64)), **options)
+
+
+def test_folders_of_networks(tmp_path, monkeypatch):
+    """A folder that happens to be called 'default' is none; ~ is the home."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'default').mkdir()
+    corrector = af.FlatCorrector(device='cpu', n_threads=1)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path))
+    for model in corrector._models:
+        shutil.copy(model.path, tmp_path / 'default')
+    same = af.FlatCorrector('~/default', device='cpu', n_threads=1)
+    assert same.cards == corrector.cards
+    with pytest.raises(ModelError, match='not for'):
+        af.FlatCorrector(corrector._models[::-1], device='cpu', n_threads=1)
 
 
 def test_too_small(corrector):
