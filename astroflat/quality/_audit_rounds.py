@@ -250,7 +250,7 @@ def prepare(
     known = find_sources(
         frame.data, settings=settings, threshold=0.6 * threshold, mask=bad
     )
-    psf = None if psf is None else np.asarray(psf, dtype=np.float64)
+    psf = None if psf is None else _checked(psf)
     return AuditFrame(
         frame=frame,
         function=function,
@@ -266,6 +266,18 @@ def prepare(
         light=light,
         taken=_taken(light, bad, noise, settings),
     )
+
+
+def _checked(psf: Any) -> np.ndarray:
+    """Return the image of a star, or raise if it cannot be one."""
+    psf = np.asarray(psf, dtype=np.float64)
+    if psf.ndim != 2 or not np.isfinite(psf).all() or not psf.sum() > 0:
+        msg = (
+            'psf must be a 2-D image of a star, finite and with a positive sum, not '
+            f'of shape {psf.shape} and sum {psf.sum():.3g}'
+        )
+        raise ValueError(msg)
+    return psf
 
 
 def _settings_after(

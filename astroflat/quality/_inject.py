@@ -22,8 +22,8 @@ def star_profile(
     Parameters
     ----------
     psf : array_like or None
-        The image of a star, centred on its middle pixel; `None` for a
-        Gaussian of the given width.
+        The image of a star, in the middle of the array; `None` for a Gaussian
+        of the given width.
 
     fwhm : float
         The full width at half maximum in pixels.
@@ -48,6 +48,10 @@ def star_profile(
         from scipy.ndimage import shift
 
         padded = np.pad(np.asarray(psf, dtype=np.float64), 2)
+        # The middle of an even number of pixels is where two of them meet.
+        offset = tuple(
+            d + (n % 2 == 0) / 2 for d, n in zip(offset, padded.shape, strict=True)
+        )
         profile = shift(padded, offset, order=3, mode='constant')
     profile /= profile.sum()
     corner = tuple(c - n // 2 for c, n in zip(centre, profile.shape, strict=True))

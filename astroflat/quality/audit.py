@@ -116,8 +116,8 @@ def inject_audit(
         the same threshold in the unit of the frame unless ``fwhm_after`` is given.
 
     psf : array_like, optional
-        The image of a star, centred on its middle pixel; a Gaussian of the
-        ``fwhm`` of the settings by default.
+        The image of a star in the middle of an array, of any sum, such as from
+        `astroflat.psf`; a Gaussian of the ``fwhm`` of the settings by default.
 
     fwhm_after : float, optional
         The full width at half maximum in pixels that stars are to have in the
@@ -162,8 +162,8 @@ def inject_audit(
     Raises
     ------
     ValueError
-        If the function changes the shape, the frame has no noise, or there
-        is no free place.
+        If the function changes the shape, the frame has no noise, ``psf`` is no
+        image of a star, or there is no free place.
 
     Notes
     -----

@@ -212,6 +212,24 @@ def test_same_seed_same_audit():
     assert not np.array_equal(a.stars['x'], c.stars['x'])
 
 
+@pytest.mark.parametrize('size', [15, 16, (15, 16)])
+def test_psf_of_any_size(size):
+    """The middle of an even number of pixels is between two of them."""
+    y, x = (np.arange(n) - (n - 1) / 2 for n in np.broadcast_to(size, 2))
+    psf = 7 * np.exp(-(y[:, None] ** 2 + x**2) / 3.2)
+    frame = np.random.default_rng(0).normal(100, 5, (200, 200))
+    found = inject_audit(lambda image: image, frame, n=8, snr=(50,), psf=psf)
+    assert found.table['shift_before'][0] < 0.15
+
+
+@pytest.mark.parametrize('psf', [np.zeros((5, 5)), np.full((5, 5), np.nan), np.ones(5)])
+def test_psf_that_is_none(psf):
+    """What cannot be a star does not make a function look bad."""
+    frame = np.random.default_rng(0).normal(100, 5, (60, 60))
+    with pytest.raises(ValueError, match='psf must be a 2-D image of a star'):
+        inject_audit(lambda image: image, frame, n=2, snr=(50,), psf=psf)
+
+
 def test_photon_noise_and_psf():
     """The injected stars have the given image and, with a gain, photon noise."""
     y, x = np.mgrid[-10:11, -10:11]
