@@ -93,6 +93,16 @@ class Request:
             return [str(Path(item).absolute()) for item in source]
         return None
 
+    @property
+    def bad(self) -> np.ndarray | None:
+        """Where bias or dark are masked, or None; of the shape of a frame."""
+        masks = [
+            image.mask
+            for image in (self._bias, self._dark)
+            if image is not None and image.mask is not None
+        ]
+        return np.logical_or.reduce(masks) if masks else None
+
     def planes(self) -> dict[str, Any]:
         """
         Return the calibration as arguments of `combine_stack`.
@@ -196,9 +206,8 @@ class Request:
             With uncertainty, mask, counts and metadata.
         """
         mask = ~np.isfinite(result.value)
-        for image in (self._bias, self._dark):
-            if image is not None and image.mask is not None:
-                mask |= image.mask
+        if self.bad is not None:
+            mask |= self.bad
         sigma = self._total_sigma(result.sigma)
         flat = CCDData(
             result.value,

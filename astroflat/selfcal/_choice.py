@@ -102,7 +102,7 @@ def one_group(
         if method == 'auto' and flat is not None:
             plan = [('repair', 'a flat was given')]
         elif method == 'auto':
-            level = as_offset(*offsets, stack.shape[1:3])
+            level = as_offset(*offsets, stack.shape[1:], stack.unit)
             found = survey(stack, level, one_field=group.n_fields == 1, means=means)
             words.append(found.in_words())
             plan = _plan(found)
@@ -194,7 +194,7 @@ def _less(stack: Any, i: int, offsets: tuple[Any, Any]) -> Any:
     from astroflat._nddata import unpack
 
     frame = unpack(stack.ccd(i))
-    return frame.ccd(frame.data - as_offset(*offsets, frame.shape))
+    return frame.ccd(frame.data - as_offset(*offsets, frame.shape, stack.unit))
 
 
 def _first_that_works(

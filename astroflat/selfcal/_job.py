@@ -306,7 +306,8 @@ class Job:
         numbers = numbers | {'diffuse_doubt_percent': 100 * doubt}
         scatter = light.fit.numbers['sky_scatter'] / np.sqrt(self.places)
         relative = np.sqrt((error / value) ** 2 + large**2 + scatter**2)
-        flat /= flat.mean(dtype=np.float64)
+        good = True if self.night.mask is None else ~self.night.mask
+        flat /= flat.mean(dtype=np.float64, where=good)
         return Detail(flat, (relative * flat).astype(np.float32), fine, numbers)
 
     def _shrink(self, fine: Fine) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -328,5 +329,7 @@ class Job:
         for plane in (cal.offset, cal.dark):
             if plane is not None:
                 steps = np.diff(np.asarray(plane, float), axis=1)
+                # One pixel that is no number must not make all noise unknown.
+                steps = steps[np.isfinite(steps)]
                 total += (1.4826 * np.median(np.abs(steps)) / 2**0.5 / level) ** 2
         return float(np.sqrt(total))

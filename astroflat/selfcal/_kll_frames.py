@@ -52,7 +52,8 @@ class Plane:
         Parameters
         ----------
         image : `~numpy.ndarray`
-            ``(..., ny, nx)``, or ``(..., ny, nx, 3)`` of colour frames.
+            ``(..., ny, nx)``, or ``(..., ny, nx, 3)`` of colour frames, or
+            ``(ny, nx)`` of all their colours.
 
         Returns
         -------
@@ -60,7 +61,8 @@ class Plane:
             A view.
         """
         if self.channel is not None:
-            return image[..., self.channel]
+            # A plane, such as a mask, holds for all colours.
+            return image if image.ndim == 2 else image[..., self.channel]
         if self.step == 1:
             return image
         j, i = self.first
@@ -129,7 +131,7 @@ class Frames:
             dark_factors=given['dark_factors'],
         )
         self._plane = plane
-        self._mask = mask
+        self._masks = [m for m in (mask, request.bad) if m is not None]
         bits = request.stack.bit_depth
         self._full = 2**bits - 1 if request.stack.dtype.kind == 'u' else None
         ny, nx = request.stack.shape[1:3]
@@ -193,8 +195,8 @@ class Frames:
         values = self._plane.cut(calibration.apply(raw, rows, np.dtype(np.float32)))
         bad = self._plane.cut(bad)
         bad = bad | ~np.isfinite(values)
-        if self._mask is not None:
-            bad |= self._plane.cut(self._mask[rows])
+        for mask in self._masks:
+            bad |= self._plane.cut(mask[rows])
         return np.ascontiguousarray(values), bad
 
 

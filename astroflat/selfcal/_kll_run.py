@@ -125,20 +125,19 @@ def run(request: Request, offsets: Any, settings: Settings) -> FlatSolution:
 
 def _shifts(request: Request, offsets: Any, settings: Settings) -> Shifts:
     """Return the offsets, measured if they were not given."""
-    from astroflat.selfcal.shifts import Shifts, measure_shifts
+    from astroflat.selfcal._shift_run import ShiftSettings, find_shifts
+    from astroflat.selfcal.shifts import Shifts
 
     if isinstance(offsets, Shifts):
         found = offsets
     elif offsets is None:
-        found = measure_shifts(
-            request.stack,
-            bias=request.planes()['bias'],
-            dark=request.planes()['dark'],
+        wanted = ShiftSettings(
             mask=settings.mask,
-            n_threads=settings.threads,
+            threads=settings.threads,
             client=settings.client,
             progress_bar=settings.progress_bar,
         )
+        found = find_shifts(request, wanted)
     else:
         found = Shifts.given(offsets)
     n = len(request.stack)

@@ -17,20 +17,17 @@ from astroflat.combine._request import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ['Night']
+__all__ = ['Night', 'check_offsets']
 
 
 class Night:
     """
-    Calibrated frames with their offsets.
+    Calibrated frames, and their offsets as soon as they are known.
 
     Parameters
     ----------
     frames : object
         What `astroflat.open_frames` takes, of one plane.
-
-    offsets : array_like or None
-        ``(n, 2)`` as (dy, dx), or None where the frames show different skies.
 
     bias, dark, dark_scale, unit : object
         As in `astroflat.median_flat`.
@@ -46,7 +43,6 @@ class Night:
         self,
         frames: Any,
         *,
-        offsets: Any = None,
         bias: Any = None,
         dark: Any = None,
         dark_scale: Any = False,
@@ -66,10 +62,11 @@ class Night:
                 dark=planes['dark'],
                 dark_factors=planes['dark_factors'],
             )
-            self.mask = as_mask(mask, self.shape)
+            self.mask = _join(as_mask(mask, self.shape), self.request.bad)
             #: Pixels that are left out, and have a flat nevertheless.
             self.hot: np.ndarray | None = None
-            self.offsets = check_offsets(offsets, self.n)
+            #: ``(n, 2)`` as (dy, dx); None where the frames show different skies.
+            self.offsets: np.ndarray | None = None
             self.threads = count_threads(n_threads)
         except BaseException:
             self.close()
@@ -203,7 +200,10 @@ class Night:
         for i in range(self.n):
             header = self.stack.header(i)
             value = header.get('EXPTIME', header.get('EXPOSURE'))
-            found.append(float(value) if value else np.nan)
+            try:
+                found.append(float(value))
+            except (TypeError, ValueError):
+                found.append(np.nan)
         found = np.array(found)
         return found if (np.isfinite(found) & (found > 0)).all() else np.ones(self.n)
 
@@ -254,13 +254,18 @@ class Night:
         return [slice(y, min(y + rows, ny)) for y in range(0, ny, rows)]
 
 
-def check_offsets(offsets: Any, n: int) -> np.ndarray | None:
+def _join(mask: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    """Return what either of two masks marks."""
+    return mask if other is None else other if mask is None else mask | other
+
+
+def check_offsets(offsets: Any, n: int) -> np.ndarray:
     """
     Check offsets given by the user.
 
     Parameters
     ----------
-    offsets : array_like or None
+    offsets : array_like
         ``(n, 2)`` as (dy, dx).
 
     n : int
@@ -268,11 +273,9 @@ def check_offsets(offsets: Any, n: int) -> np.ndarray | None:
 
     Returns
     -------
-    offsets : `~numpy.ndarray` or None
+    offsets : `~numpy.ndarray`
         float64.
     """
-    if offsets is None:
-        return None
     offsets = np.array(offsets, dtype=float)
     if offsets.shape != (n, 2) or not np.isfinite(offsets).all():
         msg = (

@@ -118,7 +118,7 @@ def examine(
             flat,
             (dust.clean, np.exp(smooth).astype(np.float32)),
             good,
-            offset=as_offset(*offsets, frame.shape),
+            offset=as_offset(*offsets, frame.shape, stack.unit),
             n_groups=options.n_groups,
             workers=workers,
         )

@@ -285,7 +285,9 @@ def smooth_background(image: np.ndarray, seen: np.ndarray, box: int) -> np.ndarr
     return (trend + upsample(rest, image.shape, box)).astype(np.float32)
 
 
-def as_offset(bias: Any, dark: Any, shape: tuple[int, int]) -> np.ndarray | float:
+def as_offset(
+    bias: Any, dark: Any, shape: tuple[int, ...], unit: Any = None
+) -> np.ndarray | float:
     """
     Return what is subtracted from the frames.
 
@@ -297,10 +299,13 @@ def as_offset(bias: Any, dark: Any, shape: tuple[int, int]) -> np.ndarray | floa
     shape : tuple of int
         The shape of the frames.
 
+    unit : unit, optional
+        Their unit, if they have one.
+
     Returns
     -------
     offset : `~numpy.ndarray` or float
-        Their sum.
+        Their sum, NaN where one is masked.
     """
     from numbers import Real
 
@@ -313,9 +318,9 @@ def as_offset(bias: Any, dark: Any, shape: tuple[int, int]) -> np.ndarray | floa
         if isinstance(image, Real):
             offset = offset + float(image)
             continue
-        data = unpack(image, name=name).data
-        if data.shape != tuple(shape):
-            msg = f'{name} has the shape {data.shape}, the frames have {tuple(shape)}'
+        frame = unpack(image, name=name, unit=unit, ndim=(2, 3))
+        if frame.shape != tuple(shape):
+            msg = f'{name} has the shape {frame.shape}, the frames have {tuple(shape)}'
             raise ValueError(msg)
-        offset = offset + data
+        offset = offset + np.where(frame.bad, np.float32(np.nan), frame.data)
     return offset

@@ -55,16 +55,16 @@ class ShiftSettings:
         As there; ``threads`` is ``n_threads``.
     """
 
-    method: str
-    reference: int | None
-    max_shift: float | None
-    max_distortion: float | None
-    mask: np.ndarray | None
-    fwhm: float | None
-    max_size: int
-    threads: int
-    client: Any
-    progress_bar: bool
+    method: str = 'auto'
+    reference: int | None = None
+    max_shift: float | None = None
+    max_distortion: float | None = 1.0
+    mask: np.ndarray | None = None
+    fwhm: float | None = None
+    max_size: int = 768
+    threads: int = 1
+    client: Any = None
+    progress_bar: bool = False
 
 
 def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:

@@ -119,9 +119,9 @@ def survey(
     """
     n = len(stack)
     chosen = np.unique(np.linspace(0, n - 1, min(n, 50)).astype(int))
-    levels = np.array([np.median(_plane(stack[i]) - offset) for i in chosen])
+    levels = np.array([_level(_plane(stack, i, offset)) for i in chosen])
     looked = chosen[:: max(1, len(chosen) // _LOOKED_AT)]
-    filled = np.mean([_filled(_plane(stack[i]) - offset) for i in looked])
+    filled = np.mean([_filled(_plane(stack, i, offset)) for i in looked])
     offsets, trouble = None, ''
     if one_field and n >= 2:
         offsets, trouble = _offsets(stack, offset, means)
@@ -136,10 +136,19 @@ def survey(
     )
 
 
-def _plane(frame: np.ndarray) -> np.ndarray:
-    """Return a frame as one plane of floats."""
-    data = np.asarray(frame, dtype=np.float32)
+def _plane(stack: FrameStack, i: int, offset: Any) -> np.ndarray:
+    """Return a frame less bias and dark as one plane of floats, NaN where bad."""
+    data = np.asarray(stack[i], dtype=np.float32) - offset
+    mask = stack[i : i + 1].mask_rows(0, stack.shape[1])
+    if mask is not None:
+        data = np.where(mask[0], np.nan, data)
     return data.mean(axis=-1) if data.ndim == 3 else data
+
+
+def _level(image: np.ndarray) -> float:
+    """Return the median of what is good; 0 if nothing is."""
+    good = image[np.isfinite(image)]
+    return float(np.median(good)) if good.size else 0.0
 
 
 def _filled(image: np.ndarray) -> float:

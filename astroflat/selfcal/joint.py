@@ -14,7 +14,7 @@ from astroflat.selfcal._coarse_result import Extra
 from astroflat.selfcal._job import Job
 from astroflat.selfcal._night import Night
 from astroflat.selfcal._verdict import judge_flat
-from astroflat.selfcal.sky import _offsets, pack
+from astroflat.selfcal.sky import pack, register
 from astroflat.solution import FlatSolution
 
 __all__ = ['solve_fields']
@@ -151,12 +151,9 @@ def solve_fields(
     if model not in _MODELS:
         msg = f'model must be one of {", ".join(_MODELS)}, not {model!r}'
         raise ValueError(msg)
-    notes: list[str] = []
-    given = _offsets(frames, offsets, notes, bias, dark, mask, n_threads, unit)
     with (
         Night(
             frames,
-            offsets=given,
             bias=bias,
             dark=dark,
             dark_scale=dark_scale,
@@ -167,6 +164,7 @@ def solve_fields(
         show_progress(progress_bar, night.shape[0]) as progress,
     ):
         exposure, levels = _numbers(exposure, levels, night.n)
+        notes = register(night, offsets)
         exposure = np.ones(night.n) if exposure is None else exposure / exposure.mean()
         job = Job(
             night,

@@ -12,7 +12,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from astroflat._provenance import record
 from astroflat.selfcal._job import Detail, Job
-from astroflat.selfcal._night import Night
+from astroflat.selfcal._night import Night, check_offsets
 from astroflat.selfcal._verdict import judge_flat
 from astroflat.solution import FlatSolution
 
@@ -150,12 +150,9 @@ def sky_flat(
     """
     from astroflat.combine._progress import show_progress
 
-    notes: list[str] = []
-    given = _offsets(frames, offsets, notes, bias, dark, mask, n_threads, unit)
     with (
         Night(
             frames,
-            offsets=given,
             bias=bias,
             dark=dark,
             dark_scale=dark_scale,
@@ -165,6 +162,7 @@ def sky_flat(
         ) as night,
         show_progress(progress_bar, night.shape[0]) as progress,
     ):
+        notes = register(night, offsets)
         job = Job(
             night,
             nsigma=nsigma,
@@ -178,31 +176,37 @@ def sky_flat(
         return pack(job, detail, report, 'sky', add_keyword)
 
 
-def _offsets(
-    frames: Any,
-    offsets: Any,
-    notes: list[str],
-    bias: Any,
-    dark: Any,
-    mask: Any,
-    n_threads: int | None,
-    unit: Any,
-) -> Any:
-    """Return the offsets, or None where frames have no sky in common."""
-    if offsets is False:
-        return None
-    if offsets is not None:
-        return getattr(offsets, 'offsets', offsets)
-    from astroflat._exceptions import AstroflatError
-    from astroflat.selfcal.shifts import measure_shifts
+def register(night: Night, offsets: Any) -> list[str]:
+    """
+    Give frames their offsets; None if they have no sky in common.
 
-    options = {'bias': bias, 'dark': dark, 'mask': mask}
-    options |= {'n_threads': n_threads, 'unit': unit}
+    Parameters
+    ----------
+    night : Night
+        The frames.
+
+    offsets : array_like, Shifts, False or None
+        As in `sky_flat`.
+
+    Returns
+    -------
+    notes : list of str
+        Why they could not be measured, if so.
+    """
+    if offsets is False:
+        return []
+    if offsets is not None:
+        night.offsets = check_offsets(getattr(offsets, 'offsets', offsets), night.n)
+        return []
+    from astroflat._exceptions import AstroflatError
+    from astroflat.selfcal._shift_run import ShiftSettings, find_shifts
+
+    wanted = ShiftSettings(mask=night.mask, threads=night.threads)
     try:
-        return measure_shifts(frames, **options).offsets
+        night.offsets = find_shifts(night.request, wanted).offsets
     except (AstroflatError, ValueError) as error:
-        notes.append(f'the frames could not be registered: {error}')
-        return None
+        return [f'the frames could not be registered: {error}']
+    return []
 
 
 def pack(
