@@ -34,7 +34,7 @@ def self_flat(
 
     Parameters
     ----------
-    source : ImageFileCollection, folder, list, video, array, FrameStack ...
+    source : ImageFileCollection, folder, pattern, list, video, array ...
         Frames of one camera through one filter. For several, use
         `self_flats`.
 
@@ -132,7 +132,7 @@ def self_flats(
 
     Parameters
     ----------
-    source : ImageFileCollection, folder, list ...
+    source : ImageFileCollection, folder, pattern, list ...
         The frames.
 
     flat : FlatSolution, CCDData, array_like, path or dict, optional

@@ -69,13 +69,13 @@ def group_frames(
 
     Parameters
     ----------
-    source : ImageFileCollection, folder, list, array, FrameStack ...
-        The frames. Only those with headers can be told apart; bias, dark and
+    source : ImageFileCollection, folder, pattern, list, array, FrameStack ...
+        The frames. Only those of files and lists with headers can be told apart; bias, dark and
         flat frames (``IMAGETYP``) are left out.
 
     temperature_step, rotator_step : float, optional
         Frames belong together if no gap between their temperatures (degrees
-        Celsius) and rotator angles (degrees) is larger.
+        Celsius) and rotator angles (degrees, 359.9 next to 0) is larger.
 
     Returns
     -------
@@ -129,10 +129,12 @@ def _take_apart(source: Any) -> tuple[Any, list[Mapping] | None]:
     """Return single frames and their headers; None if there are no headers."""
     if hasattr(source, 'files_filtered') and hasattr(source, 'summary'):
         source = list(source.files_filtered(include_path=True))
-    elif isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+    elif isinstance(source, (str, os.PathLike)):
         from astroflat.io._resolve import list_files
 
-        source = list_files(source)
+        # One file stays one: a video, or a cube of frames.
+        files = list_files(source)
+        source = files if len(files) > 1 or Path(source).is_dir() else source
     if not isinstance(source, (list, tuple)) or not source:
         return source, None
     if all(isinstance(item, (str, os.PathLike)) for item in source):
@@ -187,15 +189,30 @@ def _cluster(settings: list[dict[str, Any]], name: str, step: float) -> None:
     for k, values in enumerate(settings):
         try:
             rows.append((float(values[name]), k))
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             values.pop(name, None)
+    if name == 'rotator':
+        rows = _unwound(rows)
     rows.sort()
     cuts = np.flatnonzero(np.diff([value for value, _ in rows]) > step) + 1
     for part in np.split(np.arange(len(rows)), cuts):
         if part.size:
             middle = round(float(np.median([rows[i][0] for i in part])), 1)
+            middle = middle % 360 if name == 'rotator' else middle
             for i in part:
                 settings[rows[i][1]][name] = middle
+
+
+def _unwound(rows: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Return angles that begin after the widest gap of the circle."""
+    angles = np.array([value for value, _ in rows]) % 360
+    order = np.sort(angles)
+    gaps = np.diff(order, append=order[:1] + 360)
+    first = order[(int(np.argmax(gaps)) + 1) % len(order)] if len(order) else 0.0
+    return [
+        (float(angle + 360 if angle < first else angle), k)
+        for angle, (_, k) in zip(angles, rows, strict=True)
+    ]
 
 
 def _labels(settings: list[dict[str, Any]]) -> list[str]:

@@ -43,6 +43,16 @@ def test_groups_by_filter_and_temperature():
     assert len(wide) == 1
 
 
+@pytest.mark.parametrize('sign', [1, -1])
+def test_rotators_beside_zero(sign):
+    """359.9 degrees are next to 0, whether counted up or down."""
+    angles = [359.9, 0.1, 359.8, 0.0, 40.0]
+    groups = group_frames([frame(ROTATANG=sign * a) for a in angles])
+    assert [len(g.frames) for g in groups] == [4, 1]
+    middle = groups[0].settings['rotator']
+    assert min(middle, 360 - middle) < 0.11
+
+
 def test_groups_of_files(tmp_path):
     """Files of different size go to different groups; labels are file names."""
     for i, (shape, name) in enumerate(
@@ -51,7 +61,8 @@ def test_groups_of_files(tmp_path):
         header = fits.Header({'FILTER': name, 'IMAGETYP': 'LIGHT', 'OBJECT': f'M {i}'})
         data = np.ones(shape, 'u2')
         fits.PrimaryHDU(data, header).writeto(tmp_path / f'{i}.fits')
-    for source in (tmp_path, sorted(tmp_path.glob('*.fits'))):
+    pattern = str(tmp_path / '*.fits')
+    for source in (tmp_path, sorted(tmp_path.glob('*.fits')), pattern):
         groups = group_frames(source)
         assert [g.label for g in groups] == ['H-a_96x72', 'L_48x36']
         assert groups[0].n_fields == 2
