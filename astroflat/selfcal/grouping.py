@@ -70,8 +70,8 @@ def group_frames(
     Parameters
     ----------
     source : ImageFileCollection, folder, pattern, list, array, FrameStack ...
-        The frames. Only those of files and lists with headers can be told apart; bias, dark and
-        flat frames (``IMAGETYP``) are left out.
+        The frames. Only those of files and lists with headers can be told
+        apart; bias, dark and flat frames (``IMAGETYP``) are left out.
 
     temperature_step, rotator_step : float, optional
         Frames belong together if no gap between their temperatures (degrees
