@@ -82,9 +82,11 @@ def denoise_plane(
 
     def back(rows: slice) -> None:
         parts = data[rows], found[:, rows]
-        result[rows], left[rows] = _back(
-            *parts, noise, strength, factor, min(scale, 1.0)
-        )
+        # Bad pixels may be infinite.
+        with np.errstate(invalid='ignore'):
+            result[rows], left[rows] = _back(
+                *parts, noise, strength, factor, min(scale, 1.0)
+            )
 
     run_strips(back, data.shape)
     result[bad] = data[bad]

@@ -9,6 +9,7 @@ pixels against their level.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,8 +152,8 @@ def photon_transfer(
     rows = _boxes(data, bad)
     if len(rows[0]) < 4:
         msg = (
-            'the image is too small to find its noise; give gain=, readnoise= '
-            'and offset='
+            'the image is too small to find its noise, or too much of it is masked; '
+            'give gain=, readnoise= and offset='
         )
         raise ValueError(msg)
     levels, variances = rows
@@ -169,6 +170,8 @@ def photon_transfer(
 def _boxes(data: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Level and variance of the boxes that have enough good pixels."""
     ny, nx = (size // _BOX * _BOX for size in data.shape)
+    if not nx:
+        return np.zeros(0), np.zeros(0)
     stride = max(1, int((ny * nx / 4e6) ** 0.5))
     levels, variances = [], []
     for start in range(0, ny - _BOX + 1, _BOX * stride):
@@ -245,7 +248,7 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def header_value(
-    meta: Mapping[str, Any] | None, names: tuple[str, ...]
+    meta: Mapping[str, Any] | None, names: tuple[str, ...], *, most: float = 1e6
 ) -> float | None:
     """
     Return a positive number of a header.
@@ -256,6 +259,8 @@ def header_value(
         Header.
     names : tuple of str
         Keywords in the order of preference.
+    most : float, optional
+        From here on it is no such number.
 
     Returns
     -------
@@ -264,7 +269,7 @@ def header_value(
     """
     for name in names:
         value = None if meta is None else meta.get(name)
-        if isinstance(value, (int, float)) and 0 < value < 1e6:
+        if isinstance(value, Real) and 0 < value < most:
             return float(value)
     return None
 

@@ -184,7 +184,9 @@ def denoised(
     result, left, *_ = denoise_plane(
         data, bad, noise, session, tile=tile, progress=progress
     )
-    change = (result - data).astype(np.float32)
+    # Bad pixels may be infinite.
+    change = (result - np.where(bad, result.dtype.type(0), data)).astype(np.float32)
+    change[bad], left[bad] = 0.0, 0.0
     sigma = noise.sigma(data).astype(np.float32)
     return Found(
         change=change,

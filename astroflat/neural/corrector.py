@@ -12,7 +12,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 
-from astroflat._nddata import Frame, unpack
+from astroflat._nddata import Frame
 from astroflat._provenance import record
 from astroflat.neural._compose import (
     Mode,
@@ -23,6 +23,7 @@ from astroflat.neural._compose import (
     share_channels,
 )
 from astroflat.neural._corrector_report import make_report
+from astroflat.neural._frames import is_mosaic, unpack_frame
 from astroflat.neural._plane_images import write_plane
 from astroflat.neural._strips import run_strips
 from astroflat.neural.models import find_model
@@ -189,7 +190,7 @@ class FlatCorrector:
         if not 0 <= strength <= 1:
             msg = f'strength={strength!r}; it must be between 0 and 1'
             raise ValueError(msg)
-        frame = unpack(data, mask=mask, ndim=(2, 3))
+        frame = unpack_frame(data, name='data', mask=mask)
         # The fields have errors of their own, whatever kind those of the frame are.
         frame = replace(frame, uncertainty=None, uncertainty_type=None)
         planes, bad = _planes(frame)
@@ -316,11 +317,7 @@ def _planes(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def _pattern(frame: Frame) -> str | None:
     """Return the Bayer pattern of a mosaic."""
-    from astroflat.io import BAYER_PATTERNS
-
-    pattern = str(frame.meta.get('BAYERPAT', '') or '').strip().upper()
-    # Cameras without colours write what they like, such as 'NONE'.
-    return pattern if frame.data.ndim == 2 and pattern in BAYER_PATTERNS else None
+    return str(frame.meta['BAYERPAT']).strip().upper() if is_mosaic(frame) else None
 
 
 def _split(image: np.ndarray, frame: Frame) -> list[np.ndarray]:

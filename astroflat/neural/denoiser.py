@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from astroflat._exceptions import AstroflatWarning
-from astroflat._nddata import Frame, unpack
 from astroflat.neural._denoise_plane import denoise_plane
+from astroflat.neural._frames import is_mosaic, unpack_frame
 from astroflat.neural._noise_estimate import FoundNoise, find_noise, header_value
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from astroflat._nddata import Frame
     from astroflat.neural.models import Model
 
 __all__ = ['Denoiser']
@@ -163,8 +164,8 @@ class Denoiser:
 
         bayer : bool, optional
             Whether the frame is a mosaic of colours, whose four kinds of pixels
-            are denoised apart. By default, whether the header has ``BAYERPAT``
-            or ``COLORTYP``.
+            are denoised apart. By default, whether the header has a pattern in
+            ``BAYERPAT`` or ``COLORTYP``.
 
         strength : float, optional
             Part of the noise to remove, 0 to 1.
@@ -213,9 +214,9 @@ class Denoiser:
         if not 0.0 <= strength <= 1.0:
             msg = f'strength must be from 0 to 1, not {strength}'
             raise ValueError(msg)
-        frame = unpack(image, name='image', mask=mask, ndim=(2, 3))
+        frame = unpack_frame(image, name='image', mask=mask)
         if saturation is None:
-            saturation = header_value(frame.meta, ('SATURATE',))
+            saturation = header_value(frame.meta, ('SATURATE',), most=np.inf)
         if max_bin < 1:
             msg = f'max_bin must be at least 1, not {max_bin}'
             raise ValueError(msg)
@@ -286,11 +287,11 @@ class Denoiser:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Denoise one plane."""
         data, bad = np.ascontiguousarray(frame.data[part]), frame.bad[part]
-        if bad.all():
-            return data, np.full(data.shape, np.nan, np.float32)
         full = np.zeros(data.shape, bool)
         if settings.saturation is not None:
             full = ~bad & (data >= settings.saturation)
+        if (bad | full).all():
+            return data, np.full(data.shape, np.nan, np.float32)
         found = find_noise(
             data,
             bad | full,
@@ -353,8 +354,7 @@ def _planes(frame: Frame, bayer: bool | None) -> list[tuple]:
     if len(frame.shape) == 3:
         return [(slice(None), slice(None), k) for k in range(frame.shape[2])]
     if bayer is None:
-        names = ('BAYERPAT', 'COLORTYP')
-        bayer = any(isinstance(frame.meta.get(name), str) for name in names)
+        bayer = is_mosaic(frame, ('BAYERPAT', 'COLORTYP'))
     if not bayer:
         return [(slice(None), slice(None))]
     return [(slice(y, None, 2), slice(x, None, 2)) for y in (0, 1) for x in (0, 1)]

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from astroflat._nddata import Frame, unpack
+from astroflat._exceptions import AstroflatWarning
+from astroflat.neural._frames import is_mosaic, unpack_frame
 from astroflat.neural._noise_estimate import FoundNoise, find_noise, header_value
 from astroflat.neural._restore_binned import bin_factor, restore_binned
 from astroflat.neural._restore_optics import Optics, find_optics
@@ -19,6 +21,7 @@ from astroflat.neural._strips import run_strips
 if TYPE_CHECKING:
     import os
 
+    from astroflat._nddata import Frame
     from astroflat._report import QualityReport
     from astroflat.neural.models import Model
 
@@ -230,6 +233,12 @@ class Restorer:
         `~astroflat.psf.TooFewStarsError`
             If neither ``fwhm`` nor ``psf`` is given, and there are too few stars.
 
+        Warns
+        -----
+        AstroflatWarning
+            If the header says that the frame is a mosaic of colours (``BAYERPAT``).
+            What differs from colour to colour would be taken for noise.
+
         Examples
         --------
         >>> import numpy as np
@@ -248,10 +257,12 @@ class Restorer:
         if views not in range(1, 9):
             msg = f'views must be a whole number from 1 to 8, not {views}'
             raise ValueError(msg)
-        frame = unpack(image, name='image', mask=mask, ndim=(2, 3))
+        frame = unpack_frame(image, name='image', mask=mask)
         check_protect(protect, frame.shape[:2])
+        if is_mosaic(frame):
+            _warn_of_mosaic()
         if saturation is None:
-            saturation = header_value(frame.meta, ('SATURATE',))
+            saturation = header_value(frame.meta, ('SATURATE',), most=np.inf)
         settings = _Settings(
             gain,
             readnoise,
@@ -289,12 +300,12 @@ class Restorer:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Restore one plane: result, error, residual, the last over its noise."""
         data, bad = np.ascontiguousarray(frame.data[part]), frame.bad[part]
-        if bad.all():
-            nothing = np.full(data.shape, np.nan, np.float32)
-            return data, nothing, nothing, nothing
         full = np.zeros(data.shape, bool)
         if settings.saturation is not None:
             full = ~bad & (data >= settings.saturation)
+        if (bad | full).all():
+            nothing = np.full(data.shape, np.nan, np.float32)
+            return data, nothing, nothing, nothing
         noise = self._noise(frame, data, bad | full, settings)
         found = self._found(data, bad, full, noise, optics, settings)
         keep = protection(settings.protect, data, bad, full, found, optics.fwhm)
@@ -397,6 +408,16 @@ class Restorer:
             **cards,
         )
         return meta
+
+
+def _warn_of_mosaic() -> None:
+    """Warn of a frame whose neighbours have other colours."""
+    msg = (
+        'the header says that the frame is a mosaic of colours (BAYERPAT), which are '
+        'mixed here: restore the planes of astroflat.io.split_bayer each, or a frame '
+        'in colour'
+    )
+    warnings.warn(msg, AstroflatWarning, stacklevel=3)
 
 
 def _planes(frame: Frame) -> list[tuple]:

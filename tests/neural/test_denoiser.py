@@ -261,6 +261,63 @@ def test_networks_for_something_else():
         af.Denoiser('no-such')
 
 
+def test_colours_come_last(denoiser):
+    """A cube as FITS has it is refused, not denoised along the wrong axes."""
+    options = {'gain': 1.0, 'readnoise': 0.0, 'offset': 0.0}
+    with pytest.raises(ValueError, match='colours come last'):
+        denoiser.denoise(np.ones((3, 40, 50)), **options)
+
+
+def test_infinite_pixels(denoiser):
+    """They are bad as NaN are, and raise no warning."""
+    image = np.random.default_rng(1).normal(100, 3, (64, 64))
+    image[3, 4], image[5, 40], image[20, 20] = np.inf, -np.inf, np.nan
+    clean = denoiser.denoise(image)
+    bad = ~np.isfinite(image)
+    np.testing.assert_array_equal(clean[bad], image[bad])
+    assert np.std(clean[~bad]) < 1.0
+
+
+def test_full_everywhere(denoiser):
+    """A colour that is full has no noise to find; the others have."""
+    image = np.random.default_rng(1).normal(100, 3, (64, 64))
+    colours = np.dstack([image, np.full(image.shape, 65535.0)])
+    clean = denoiser.denoise(colours, saturation=65000.0)
+    assert (clean[..., 1] == 65535).all()
+    assert np.std(clean[..., 0]) < 1.0
+
+
+@pytest.mark.parametrize('level', [65000.0, 3e6])
+def test_saturation_of_the_header(denoiser, level):
+    """Sums of many exposures saturate far above 16 bits."""
+    rng = np.random.default_rng(1)
+    image = rng.normal(100, 3, (64, 64))
+    image[20:40, 20:40] += level + rng.normal(0, 3, (20, 20))
+    ccd = CCDData(image, unit='adu', meta={'SATURATE': level})
+    clean = denoiser.denoise(ccd).data
+    full = image >= level
+    assert full.sum() == 400
+    np.testing.assert_array_equal(clean[full], image[full])
+
+
+@pytest.mark.parametrize('name', ['NONE', 'MONO', 'Default'])
+def test_what_is_no_mosaic(denoiser, name):
+    """Cameras without colours write other words where the mosaic should stand."""
+    image = np.random.default_rng(1).normal(100, 3, (64, 64)).astype('f4')
+    ccd = CCDData(image, unit='adu', meta={'BAYERPAT': name, 'COLORTYP': name})
+    np.testing.assert_array_equal(denoiser.denoise(ccd).data, denoiser.denoise(image))
+
+
+@pytest.mark.parametrize('shape', [(129, 2), (2, 129), (1, 1)])
+def test_too_small_to_find_noise(denoiser, shape):
+    """A strip has no box to measure noise in; told of it, it goes."""
+    image = np.full(shape, 100.0)
+    with pytest.raises(ValueError, match='too small'):
+        denoiser.denoise(image)
+    known = {'gain': 1.0, 'readnoise': 1.0, 'offset': 0.0}
+    assert denoiser.denoise(image, **known).shape == shape
+
+
 def test_all_bad(denoiser):
     """A frame without a good pixel comes back."""
     image = np.full((32, 32), np.nan, np.float32)

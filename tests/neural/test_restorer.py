@@ -11,6 +11,7 @@ from astropy.nddata import CCDData
 from astropy.wcs import WCS
 
 import astroflat as af
+from astroflat import AstroflatWarning
 from astroflat.neural import _restore_plane
 from astroflat.neural._restore_binned import bin_factor
 from astroflat.neural._restore_filter import TileFilter, make_kernel, wanted_width
@@ -229,6 +230,36 @@ def test_colours_and_tiles(restorer, field):
     assert np.array_equal(found[..., 0], found[..., 2])
     assert np.abs(found[..., 0] - one).max() < 0.02 * np.abs(one).max()
     assert np.percentile(np.abs(found[..., 0] - one), 99) < 0.3
+
+
+def test_mosaics_are_warned_of(restorer):
+    """What differs from colour to colour would go as noise."""
+    image = np.random.default_rng(1).normal(100, 3, (64, 64)).astype('f4')
+    ccd = CCDData(image, unit='adu', meta={'BAYERPAT': 'GRBG'})
+    with pytest.warns(AstroflatWarning, match='mosaic of colours'):
+        restorer.restore(ccd, fwhm=3.0)
+    ccd.meta['BAYERPAT'] = 'NONE'
+    restorer.restore(ccd, fwhm=3.0)
+
+
+def test_colours_come_last(restorer):
+    """A cube as FITS has it is refused, not sharpened along the wrong axes."""
+    with pytest.raises(ValueError, match='colours come last'):
+        restorer.restore(np.ones((3, 40, 50)), fwhm=3.0, gain=1, readnoise=0, offset=0)
+
+
+@pytest.mark.parametrize('strength', [0.0, 1.0])
+def test_infinite_and_full_pixels(restorer, strength):
+    """Infinite pixels are bad ones; a colour that is full everywhere stays."""
+    image = np.random.default_rng(1).normal(100, 3, (64, 64)).astype('f4')
+    image[3, 4], image[5, 40], image[20, 20] = np.inf, -np.inf, np.nan
+    clean = restorer.restore(image, fwhm=3.0, strength=strength)
+    np.testing.assert_array_equal(np.isfinite(clean), np.isfinite(image))
+    colours = np.dstack([image, np.full(image.shape, 65535, 'f4')])
+    ccd = CCDData(colours, unit='adu', meta={'SATURATE': 65000.0})
+    clean = restorer.restore(ccd, fwhm=3.0, strength=strength).data
+    assert (clean[..., 1] == 65535).all()
+    assert np.std(clean[30:, 30:, 0]) < 2.0
 
 
 def test_wide_stars(restorer):
