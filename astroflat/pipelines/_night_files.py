@@ -231,7 +231,7 @@ def _look(folder: Path, path: Path, header: Mapping | None) -> NightFile:
 
 _KEPT = (
     *('DATE-OBS', 'EGAIN', 'GAIN', 'RDNOISE', 'SATURATE', 'BITPIX', 'BZERO'),
-    *('BIASSEC', 'TRIMSEC', 'DATASEC', 'BAYERPAT'),
+    *('READNOIS', 'ENOISE', 'BIASSEC', 'TRIMSEC', 'DATASEC', 'BAYERPAT'),
 )
 
 

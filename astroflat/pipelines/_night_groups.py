@@ -77,6 +77,9 @@ class GroupPlan:
     gain : float or None
         That of the header.
 
+    readnoise : float or None
+        That of the header, where no frames tell it.
+
     sample : list of NightFile
         The lights that the flat is checked with or made from.
 
@@ -96,6 +99,7 @@ class GroupPlan:
     noise: tuple[list[NightFile], list[NightFile]] = ((), ())
     strip: NightFile | None = None
     gain: float | None = None
+    readnoise: float | None = None
     sample: list[NightFile] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -153,11 +157,20 @@ class GroupPlan:
     @property
     def measures_noise(self) -> bool:
         """Whether there is anything that tells the read noise."""
-        return bool(self.noise[1]) or self.strip is not None
+        found = bool(self.noise[1]) or self.strip is not None
+        return found or self.readnoise is not None
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether something is subtracted from every light that holds the bias."""
+        frames = [(o.bias, o.dark) for o in self.offsets.values()]
+        return all(any(f is not None for f in pair) for pair in frames)
 
     @property
     def noise_key(self) -> str:
         """A hash of what the noise is measured from."""
+        if self.readnoise is not None:
+            return hash_of_values(['header', self.gain, self.readnoise])
         parts = [[list(f.key) for f in fs] for fs in self.noise]
         return hash_of_values(parts if self.strip is None else [*parts, self.strip.key])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class NoiseTask:
     strip : tuple of str
         A raw frame and the section of its overscan, in place of bias frames; the
         level of the flats is then above their own overscan.
+
+    readnoise : float or None
+        Electrons, if the header says it and nothing measures it.
     """
 
     flats: tuple[str, ...]
@@ -40,6 +44,7 @@ class NoiseTask:
     output: str
     gain: float | None = None
     strip: tuple[str, ...] = ()
+    readnoise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,9 @@ def measure_noise(task: NoiseTask) -> None:
         return
     from astroflat.io.images import read_ccd
 
+    if task.readnoise is not None:
+        write_json(task.output, _by_header(task.gain, task.readnoise))
+        return
     bias = [read_ccd(f).data.astype(np.float64) for f in task.biases]
     ron = _strip_noise(*task.strip) if task.strip else _pair_noise(bias)
     source = 'the overscan' if task.strip else 'two bias frames'
@@ -122,6 +130,15 @@ def measure_noise(task: NoiseTask) -> None:
     if readnoise is not None:
         words.append(f'read noise {readnoise:.3g} e, measured from {source}')
     write_json(task.output, {'gain': gain, 'readnoise': readnoise, 'words': words})
+
+
+def _by_header(gain: float, readnoise: float) -> dict[str, Any]:
+    """Return what the header tells, for a camera of which no frames tell it."""
+    words = [
+        f'gain {gain:.4g} e/adu by the header',
+        f'read noise {readnoise:.3g} e by the header',
+    ]
+    return {'gain': gain, 'readnoise': readnoise, 'words': words}
 
 
 def _pair_noise(bias: list[np.ndarray]) -> float:

@@ -60,7 +60,8 @@ def make_plan(files: list[NightFile], options: NightOptions) -> NightPlan:
         raise ValueError(msg)
     _check_names(sets['light'])
     groups = [_plan_group(lights, sets, options) for lights in sets['light']]
-    return NightPlan(files, groups, *_describe(files))
+    words, doubts = _describe(files)
+    return NightPlan(files, groups, [*words, *_combined(files, groups)], doubts)
 
 
 def _check_names(lights: list[FrameSet]) -> None:
@@ -95,6 +96,16 @@ def _describe(files: list[NightFile]) -> tuple[list[str], list[str]]:
     odd = Counter(f.sections.doubt for f in files if f.sections.doubt)
     doubts += [f'{_frames(n)}: {what}' for what, n in sorted(odd.items())]
     return words, doubts
+
+
+def _combined(files: list[NightFile], groups: list[GroupPlan]) -> list[str]:
+    """Say which lights step back: combinations beside the single ones."""
+    used = {f.name for g in groups for f in g.lights.files}
+    return [
+        f'{f.name} left out: a combination of frames, beside single lights'
+        for f in files
+        if f.kind == 'light' and f.name not in used
+    ]
 
 
 def _frames(n: int) -> str:
@@ -220,7 +231,7 @@ def _plan_flat_offset(
 
 def _plan_noise(plan: GroupPlan, sets: dict[str, list[FrameSet]]) -> None:
     """Choose what gain and read noise are measured from."""
-    from astroflat.neural._noise_estimate import _gain_of
+    from astroflat.neural._noise_estimate import _READNOISES, _gain_of, header_value
 
     plan.gain = _gain_of(plan.lights.files[0].cards)
     names = ('shape', 'camera', 'binning', 'gain')
@@ -238,13 +249,21 @@ def _plan_noise(plan: GroupPlan, sets: dict[str, list[FrameSet]]) -> None:
     first = plan.lights.files[0]
     if not bias and first.sections.overscan:
         plan.strip = first
+    elif not bias and plan.gain is not None and plan.has_zero:
+        plan.readnoise = header_value(first.cards, _READNOISES)
     known = bool(bias) or plan.strip is not None
     plan.noise = (fitting('flat') if known else [], bias)
-    if not known or (plan.gain is None and not plan.noise[0]):
-        plan.doubts.append(
-            'no uncertainties: neither the header tells the gain, nor two flats and '
-            'two bias frames'
-        )
+    if not plan.measures_noise or (plan.gain is None and not plan.noise[0]):
+        plan.doubts.append(f'no uncertainties: {_unknown(plan)}')
+
+
+def _unknown(plan: GroupPlan) -> str:
+    """Say what is missing for uncertainties."""
+    if plan.gain is None:
+        return 'neither the header tells the gain, nor two flats and two bias frames'
+    if not plan.has_zero:
+        return 'without bias or dark nobody knows which counts are light'
+    return 'neither the header tells the read noise, nor two bias frames'
 
 
 def _sample(plan: GroupPlan, most: int) -> list[NightFile]:

@@ -147,7 +147,14 @@ class NightTasks:
         if group.strip is not None:
             path = os.fspath(self.folder / group.strip.name)
             strip = (path, group.strip.sections.overscan)
-        return NoiseTask(flats, bias, self._noise_path(group), group.gain, strip)
+        return NoiseTask(
+            flats,
+            bias,
+            self._noise_path(group),
+            group.gain,
+            strip,
+            group.readnoise,
+        )
 
 
 def mosaic_pattern(file: NightFile) -> str:
