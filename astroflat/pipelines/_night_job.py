@@ -132,7 +132,7 @@ class NightJob(NightTasks):
     def _begun(self) -> Path:
         return self.store.work / 'begun.json'
 
-    def run(self, workers: Workers) -> None:
+    def run(self, workers: Workers, *, masters: bool = False) -> None:
         """
         Do what is left to do.
 
@@ -140,8 +140,13 @@ class NightJob(NightTasks):
         ----------
         workers : Workers
             Where it is done.
+
+        masters : bool, optional
+            Whether to make the masters of groups that are done, too.
         """
         groups = {id(g): g for g, _, _ in self.todo}.values()
+        if masters:
+            groups = self.plan.groups
         self._prepare(workers, list(groups))
         self._masters(workers, list(groups))
         ready = self._settle(workers, list(groups))

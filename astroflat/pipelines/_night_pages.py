@@ -76,10 +76,15 @@ def write_pages(job: NightJob, result: NightReport) -> None:
     page = _page(job, result, groups, rows)
     table = _csv(rows)
     folder = job.store.folder
-    publish(folder / 'night.csv', lambda p: p.write_text(table, encoding='utf-8'))
-    publish(folder / 'night.html', lambda p: p.write_text(page, encoding='utf-8'))
+    for name, text in (('night.csv', table), ('night.html', page)):
+        publish(folder / name, lambda p, t=text: p.write_bytes(_encoded(t)))
     # The last: once it is there, the work is done.
     write_json(job.store.report, content)
+
+
+def _encoded(text: str) -> bytes:
+    """Return text as bytes, with names of files in it that are no text."""
+    return text.encode('utf-8', 'backslashreplace')
 
 
 def _version() -> str:
@@ -232,8 +237,9 @@ def _draw(preview: dict[str, Any] | None) -> Any:
             vmax=100 * reach,
             interpolation='nearest',
         )
-        if name != 'flat':
-            title += f'\nuneven by {preview[f"uneven_{name}_percent"]:.2g} %'
+        uneven = preview.get(f'uneven_{name}_percent')
+        if uneven is not None:
+            title += f'\nuneven by {uneven:.2g} %'
         ax.set_title(title, fontsize=10)
         ax.set_axis_off()
     n = preview['n_lights']

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def make_preview(job: NightJob, group: GroupPlan) -> dict[str, Any] | None:
     -------
     preview : dict or None
         ``before``, ``after`` and ``flat`` as nested lists, and how uneven the
-        first two are in percent; None if nothing was written.
+        first two are in percent; None if nothing was written, or no light has a
+        level.
     """
     step = max(1, len(group.sample) // _LIGHTS)
     files = [f for f in group.sample[::step][:_LIGHTS] if f.name in job.records]
@@ -63,6 +65,8 @@ def make_preview(job: NightJob, group: GroupPlan) -> dict[str, Any] | None:
         read_master(job.store.folder / job.plan.outputs(f, job.options)['calibrated'])
         for f in files
     )
+    if before is None or after is None:
+        return None
     preview = {
         'n_lights': len(files),
         'before': _listed(before),
@@ -81,14 +85,19 @@ def _raw(job: NightJob, file: NightFile) -> CCDData:
     return prepare(image, file.sections) if file.sections else image
 
 
-def _median(images: Iterable[Any]) -> np.ndarray:
-    """Return the median of reduced images, each divided by its level."""
+def _median(images: Iterable[Any]) -> np.ndarray | None:
+    """Return the median of reduced images, each divided by its level, if it has one."""
     small = []
-    for image in images:
-        data = np.asarray(getattr(image, 'data', image), np.float64)
-        reduced = reduce(data)
-        small.append(reduced / np.nanmedian(reduced))
-    return np.nanmedian(small, axis=0)
+    with warnings.catch_warnings():
+        # Blocks that are bad everywhere stay NaN.
+        warnings.filterwarnings('ignore', 'All-NaN|Mean of empty', RuntimeWarning)
+        for image in images:
+            data = np.asarray(getattr(image, 'data', image), np.float64)
+            reduced = reduce(data)
+            level = np.nanmedian(reduced)
+            if level > 0:
+                small.append(reduced / level)
+        return np.nanmedian(small, axis=0) if small else None
 
 
 def reduce(image: np.ndarray, side: int = _SIDE) -> np.ndarray:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from astroflat.pipelines._night_flats import _MIN_LIGHTS
+
 if TYPE_CHECKING:
     from astroflat.pipelines._night_groups import GroupPlan
     from astroflat.pipelines._night_job import NightJob
@@ -49,19 +51,19 @@ def plan_lines(job: NightJob) -> list[str]:
 
 def _ahead(job: NightJob, group: GroupPlan) -> str:
     """Say what will decide on the flat."""
-    method = job.options.flats
-    if method != 'auto':
-        return _AHEAD[method]
-    n = len(group.sample)
-    if group.flats is not None:
+    method, n = job.options.flats, len(group.sample)
+    if group.flats is not None and method == 'auto':
         if n < 2:
             return 'the flats cannot be checked with one light'
         return (
             f'{n} lights will tell whether the flats are right, and repair them if not'
         )
-    if n < 3:
-        return f'no flats: {_AHEAD["single"]}'
-    return f'no flats: {_AHEAD["lights"]}'
+    if method == 'given' and group.flats is None:
+        return f'no flats: {_AHEAD["none"]}'
+    if method not in ('auto', 'lights'):
+        return _AHEAD[method]
+    which = _AHEAD['single' if n < _MIN_LIGHTS else 'lights']
+    return f'no flats: {which}' if method == 'auto' else which
 
 
 def _head(group: GroupPlan) -> str:

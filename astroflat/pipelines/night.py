@@ -219,9 +219,9 @@ def run_night(
     files and folders; every guess is reported. Lights are grouped by camera,
     filter, binning, gain, temperature, rotator angle and size. A dark of the
     same exposure is subtracted, else a bias and a scaled dark, else the bias.
-    Masters are medians. Gain and read noise are those of the header, or
-    measured from two flats and two bias frames, or the overscan; they give the
-    uncertainties.
+    Masters are medians. The gain is that of the header, or measured from two
+    flats and two bias frames; the read noise is measured from bias frames or
+    the overscan, or that of the header. They give the uncertainties.
 
     The results are the calibrated lights, with mask, uncertainty and WCS,
     under their own names, and ``night.html``, ``night.json`` and
@@ -268,7 +268,10 @@ def run_night(
     n = _count_workers(job.plan, n_workers, mem_limit)
     if dry_run:
         return _planned(job)
-    if not job.todo and job.store.report.is_file() and not _missing_pages(target):
+    complete = job.store.report.is_file() and not _missing_pages(target)
+    if keep_masters and not (target / 'masters').is_dir():
+        complete = False
+    if not job.todo and complete:
         job.store.finish()
         return _finished(job)
     pool = {'n': n, 'processes': processes, 'client': client, 'scheduler': scheduler}
@@ -333,7 +336,7 @@ def _work(
     with job.store.locked():
         job.begin()
         with make_workers(**pool) as workers:
-            job.run(workers)
+            job.run(workers, masters=keep_masters)
         result = _finished(job)
         if keep_masters:
             job.keep_masters()

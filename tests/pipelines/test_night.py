@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 
 import ccdproc
@@ -193,6 +194,82 @@ def test_dry_run(tmp_path):
     text = str(report)
     assert '3 lights will tell whether the flats are right' in text
     assert '3 to do, 0 done already; nothing was written' in text
+
+
+def test_plan_without_flats(tmp_path):
+    """The plan speaks of the flats that there are, not of those that are wanted."""
+    make_night(tmp_path, n=2, n_flat=0)
+    text = str(run_night(tmp_path, dry_run=True, flats='given'))
+    assert 'no flats: no flat is applied' in text
+    assert 'used as they are' not in text
+    text = str(run_night(tmp_path, dry_run=True, flats='lights'))
+    assert 'each light gets a flat of its own, by networks' in text
+
+
+def test_masters_can_be_kept_afterwards(tmp_path):
+    """A night that is done still gets its masters, and nothing else changes."""
+    make_night(tmp_path, n=2, n_flat=2)
+    folder = tmp_path / 'calibrated'
+    run_night(tmp_path, flats='given', n_workers=1)
+    before = contents(folder)
+    report = run_night(tmp_path, flats='given', n_workers=1, keep_masters=True)
+    assert (report.n_done, report.n_kept) == (0, 2)
+    kinds = {p.name.partition('-')[0] for p in (folder / 'masters').glob('*.fits')}
+    assert kinds == {'bias', 'flat', 'group'}
+    assert {n: b for n, b in contents(folder).items() if 'masters/' not in n} == before
+
+
+def test_read_noise_of_the_header(tmp_path):
+    """With one bias the header tells the noise; without any, nothing is guessed."""
+    scenes = make_night(tmp_path, n=2, n_flat=0, n_bias=1, flat=np.ones(SHAPE))
+    for name in scenes:
+        fits.setval(tmp_path / name, 'EGAIN', value=GAIN)
+        fits.setval(tmp_path / name, 'RDNOISE', value=READNOISE)
+    report = run_night(tmp_path, flats='none', n_workers=1)
+    assert f'read noise {READNOISE:g} e by the header' in str(report)
+    assert 'no uncertainties' not in str(report)
+    name, scene = next(iter(scenes.items()))
+    ccd = read_ccd(tmp_path / 'calibrated' / name)
+    # The single bias has the same read noise, which is not in the uncertainty.
+    expected = np.sqrt(scene / GAIN + (READNOISE / GAIN) ** 2)
+    assert np.median(ccd.uncertainty.array / expected) == pytest.approx(1, abs=0.02)
+    (tmp_path / 'bias_0.fits').unlink()
+    text = str(run_night(tmp_path, flats='none', dry_run=True))
+    assert 'no uncertainties: without bias or dark nobody knows' in text
+
+
+def test_stacked_light_is_named(tmp_path):
+    """A combination beside single lights is left out, and that is said."""
+    make_night(tmp_path, n=3, n_flat=0)
+    fits.setval(tmp_path / 'R_002.fits', 'NCOMBINE', value=9)
+    report = run_night(tmp_path, flats='none', n_workers=1)
+    assert report.n_done == 2
+    assert 'R_002.fits left out: a combination of frames' in str(report)
+
+
+def test_light_without_a_level(tmp_path):
+    """A light of bad pixels, and one below the bias, do not stop the report."""
+    make_night(tmp_path, n=0, n_flat=0)
+    write(tmp_path, 'a.fits', np.full(SHAPE, np.nan, np.float32), 'Light Frame')
+    write(tmp_path, 'b.fits', np.full(SHAPE, 3, np.uint16), 'Light Frame')
+    report = run_night(tmp_path, flats='none', n_workers=1)
+    assert (report.n_done, report.n_failed) == (2, 0)
+    assert (tmp_path / 'calibrated' / 'night.html').is_file()
+
+
+def test_name_that_is_no_text(tmp_path):
+    """A name from an old archive, not in UTF-8, comes through to the report."""
+    make_night(tmp_path, n=2, n_flat=0)
+    name = os.fsdecode(b'Nebel_\xfc 1.fits')
+    try:
+        (tmp_path / 'R_000.fits').rename(tmp_path / name)
+    except OSError:
+        pytest.skip('no such names here')
+    report = run_night(tmp_path, flats='none', n_workers=1)
+    assert report.n_done == 2
+    assert (tmp_path / 'calibrated' / name).is_file()
+    assert r'Nebel_\udcfc 1.fits' in (tmp_path / 'calibrated/night.csv').read_text()
+    assert run_night(tmp_path, flats='none').n_kept == 2
 
 
 def test_stale_flats_are_repaired(tmp_path):
