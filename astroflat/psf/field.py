@@ -319,7 +319,7 @@ class PSFField:
         """
         from astropy.table import Table
 
-        from astroflat.psf.measure import measure_field
+        from astroflat.psf.measure import field_of_table
 
         try:
             table = Table.read(path, format='ascii.ecsv')
@@ -328,12 +328,7 @@ class PSFField:
                 raise
             msg = f'{str(path)!r} is not a table of stars as PSFField.write writes'
             raise ValueError(msg) from error
-        grid = table.meta.get('grid')
-        return measure_field(
-            table,
-            degree=table.meta.get('degree'),
-            grid=None if grid is None else tuple(grid),
-        )
+        return field_of_table(table)
 
     def _over_image(self) -> tuple[Any, Any, Any]:
         """Return the shapes at 17 × 17 places of the image."""

@@ -79,8 +79,10 @@ def moffat_kernel(
     ((25, 25), 1.0)
     """
     _check_ellipse(fwhm, ellipticity)
-    if not beta > 1:
-        msg = f'beta must be above 1, or the light is infinite, not {beta!r}'
+    if not 1 < beta < math.inf:
+        msg = (
+            f'beta must be above 1, or light is infinite, and finite, not {beta!r}'
+        )
         raise ValueError(msg)
     xx, xy, yy = inverse_of(fwhm, ellipticity, theta)
     # At half of the maximum the argument of the power must be 2^(1/beta).
@@ -244,7 +246,7 @@ def motion_kernel(
     Raises
     ------
     ValueError
-        If the length is negative.
+        If the length is negative, or a number is not finite.
 
     Examples
     --------
@@ -252,8 +254,11 @@ def motion_kernel(
     >>> motion_kernel(2.0, size=(1, 3))
     array([[0.25, 0.5 , 0.25]])
     """
-    if not length >= 0:
-        msg = f'length must not be negative, but is {length!r}'
+    if not (0 <= length < math.inf and math.isfinite(angle)):
+        msg = (
+            'length must not be negative, and both length and angle finite, but they '
+            f'are {length!r} and {angle!r}'
+        )
         raise ValueError(msg)
     shape = ny, nx = size_of(size, length / 2 + 0.5)
     step = length * np.array([math.sin(math.radians(angle)), _cos(angle)])

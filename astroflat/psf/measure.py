@@ -16,9 +16,10 @@ from astroflat.psf.field import PSFField
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ['measure_field']
+__all__ = ['field_of_table', 'measure_field']
 
 _DEGREES = (4, 3, 2, 1, 0)
+_COLUMNS = ('x', 'y', 'fwhm', 'fwhm_err', 'ellipticity', 'theta')
 # Stars next to each other differ by less (%): for an image of them, and at all.
 _DOUBTFUL, _UNLIKE = 15.0, 25.0
 # A width is not known better than this, whatever the residuals of the fit say.
@@ -100,15 +101,48 @@ def measure_field(
     elif options:
         msg = f'{sorted(options)} are for an image, but source is a table'
         raise TypeError(msg)
-    shape = shape or source.meta.get('shape')
-    if shape is None or len(shape) != 2:
-        msg = 'shape must be given: the table does not say how large the image is'
-        raise ValueError(msg)
-    shape = int(shape[0]), int(shape[1])
+    shape = _shape_of(source, shape)
     field = _smooth_field(source, shape, _degrees(source, degree), grid)
     if profile == 'moffat':
         return field
     return field.with_remainder(_remainder(field, source, sky))
+
+
+def field_of_table(table: Table) -> PSFField:
+    """
+    Make the field of a table that `PSFField.write` wrote.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The stars, or what optics make of them at some places, with the settings.
+
+    Returns
+    -------
+    field : PSFField
+        Of the degree that it had, however many stars there are.
+    """
+    missing = [name for name in _COLUMNS if name not in table.colnames]
+    if missing:
+        msg = f'the table of stars has no columns {missing}'
+        raise ValueError(msg)
+    degree, grid = table.meta.get('degree'), table.meta.get('grid')
+    field = _smooth_field(
+        table,
+        _shape_of(table, None),
+        _degrees(table, None) if degree is None else [int(degree)],
+        None if grid is None else tuple(grid),
+    )
+    return field.with_remainder(_remainder(field, table, None))
+
+
+def _shape_of(table: Table, shape: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the shape of the image that stars are from."""
+    shape = shape or table.meta.get('shape')
+    if shape is None or len(shape) != 2:
+        msg = 'shape must be given: the table does not say how large the image is'
+        raise ValueError(msg)
+    return int(shape[0]), int(shape[1])
 
 
 def _smooth_field(
@@ -180,8 +214,7 @@ def _fit(
         msg = f'grid must be two positive numbers of cells, not {grid!r}'
         raise ValueError(msg)
     x, y, fwhm, error, ellipticity, theta = (
-        np.asarray(stars[name], dtype=np.float64)
-        for name in ('x', 'y', 'fwhm', 'fwhm_err', 'ellipticity', 'theta')
+        np.asarray(stars[name], dtype=np.float64) for name in _COLUMNS
     )
     xx, xy, yy = matrix_of(fwhm, ellipticity, theta)
     values = np.stack([(xx + yy) / 2, (xx - yy) / 2, xy], axis=1)

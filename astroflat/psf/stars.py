@@ -63,7 +63,8 @@ def measure_stars(
         About how wide the stars are in pixels; by default found out.
 
     beta : float, optional
-        Exponent of the Moffat profile; by default that of the brightest stars.
+        Exponent of the Moffat profile, above 1; by default that of the brightest
+        stars.
 
     min_snr : float, optional
         Only stars whose signal-to-noise ratio against the sky is at least this.
@@ -152,6 +153,7 @@ def find_stars(
         if value is not None and not value > 0:
             msg = f'{name} must be positive, not {value!r}'
             raise ValueError(msg)
+    _check_beta(beta)
     sky = Sky.of(image, mask, saturation, fwhm)
     width = fwhm or _guess_width(sky, min_snr)
     choice = sky.choose(width, min_snr)
@@ -184,7 +186,7 @@ def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
     Raises
     ------
     ValueError
-        If the kernel is not an image of a point.
+        If the kernel is not an image of a point, or ``beta`` is out of range.
 
     Examples
     --------
@@ -193,6 +195,7 @@ def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
     >>> round(fit.fwhm, 2), round(fit.ellipticity, 2), round(fit.beta, 1)
     (3.0, 0.1, 2.5)
     """
+    _check_beta(beta)
     kernel = np.asarray(kernel, dtype=np.float64)
     if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         msg = 'kernel must be a 2-D array of finite numbers with a positive sum'
@@ -208,6 +211,15 @@ def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
         )
         raise ValueError(msg)
     return fit
+
+
+def _check_beta(beta: float | None) -> None:
+    """Refuse an exponent that no profile can have."""
+    if beta is not None and not 1 < beta < math.inf:
+        msg = (
+            f'beta must be above 1, or light is infinite, and finite, not {beta!r}'
+        )
+        raise ValueError(msg)
 
 
 def _guess_width(sky: Sky, min_snr: float) -> float:

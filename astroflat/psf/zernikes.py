@@ -136,7 +136,7 @@ def fit_zernikes(
 
     Parameters
     ----------
-    stamp : array_like
+    stamp : CCDData, array_like
         The star with some sky around it, ``(ny, nx)``, linear.
 
     pupil_diameter : float or `~astropy.units.Quantity`
@@ -223,13 +223,11 @@ def fit_zernikes(
         0.0 if seeing is None else _number(seeing, 'arcsec'),
     )
     terms = check_terms(terms)
-    data = np.asarray(stamp, np.float64)
-    if data.ndim != 2:
-        msg = f'stamp must be an image (ny, nx), not of shape {data.shape}'
-        raise ValueError(msg)
-    good = np.isfinite(data)
-    if mask is not None:
-        good &= ~np.asarray(mask, bool)
+    from astroflat._nddata import unpack
+
+    # A stamp of a masked image brings its mask along.
+    frame = unpack(stamp, name='stamp', mask=mask)
+    data, good = frame.data.astype(np.float64), ~frame.bad
     if good.sum() < _MIN_PIXELS:
         msg = f'stamp has {good.sum()} good pixels, {_MIN_PIXELS} are needed'
         raise ValueError(msg)

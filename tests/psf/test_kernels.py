@@ -162,3 +162,10 @@ def test_errors(call, name):
     """What cannot be is refused by name."""
     with pytest.raises(ValueError, match=name):
         call()
+
+
+@pytest.mark.parametrize(('length', 'angle'), [(np.inf, 0), (np.nan, 0), (3, np.nan)])
+def test_trails_that_are_not_finite(length, angle):
+    """The message names both numbers."""
+    with pytest.raises(ValueError, match='length must not be negative, and both'):
+        motion_kernel(length, angle=angle)

@@ -305,6 +305,38 @@ def test_write_and_read(simulated, tmp_path):
         PSFField.read(tmp_path / 'other.ecsv')
 
 
+def test_write_and_read_of_optics(tmp_path):
+    """A field of wave optics comes back with the profiles that it was measured by."""
+    field = simulate_field(
+        (200, 300),
+        pupil_diameter=0.2,
+        wavelength=550,
+        pixel_scale=0.8,
+        seeing=2.0,
+        coma=0.2,
+    )
+    field.write(tmp_path / 'optics.ecsv')
+    again = PSFField.read(tmp_path / 'optics.ecsv')
+    y, x = np.mgrid[0:199:5j, 0:299:5j]
+    assert np.allclose(again.fwhm_at(x, y), field.fwhm_at(x, y), rtol=1e-9)
+    assert again.degree == field.degree
+    table = field.table['x', 'y', 'fwhm']
+    table.write(tmp_path / 'less.ecsv', format='ascii.ecsv')
+    with pytest.raises(ValueError, match='no columns'):
+        PSFField.read(tmp_path / 'less.ecsv')
+
+
+@pytest.mark.parametrize('beta', [1.0, 0.5, 0, -1, np.nan, np.inf])
+def test_exponents_of_no_profile(beta):
+    """They are refused wherever they are given."""
+    kernel = moffat_kernel(3.0)
+    for function in (measure_stars, measure_kernel):
+        with pytest.raises(ValueError, match='beta must be above 1'):
+            function(kernel, beta=beta)
+    with pytest.raises(ValueError, match='beta must be above 1'):
+        moffat_kernel(3.0, beta=beta)
+
+
 def test_plot(simulated):
     """The figure has the map and the whiskers of the stars and the field."""
     field = measure_field(simulated[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.nddata import CCDData
 
 from astroflat.psf import (
     TooFewStarsError,
@@ -175,7 +176,7 @@ def test_no_star():
     """A stamp without a star, or of three axes, is refused."""
     with pytest.raises(ValueError, match='there is no star'):
         fit_zernikes(np.zeros((21, 21)), **OPTICS)
-    with pytest.raises(ValueError, match=r'must be an image \(ny, nx\)'):
+    with pytest.raises(ValueError, match='stamp must be a 2-D image'):
         fit_zernikes(np.zeros((3, 21, 21)), **OPTICS)
 
 
@@ -314,3 +315,23 @@ def test_wrong_options(option, value, reason):
     """Errors name the option and the value."""
     with pytest.raises(ValueError, match=reason):
         measure_zernikes(np.zeros((50, 50)), **{option: value}, **OPTICS)
+
+
+def test_mask_of_the_stamp():
+    """Pixels that a masked array or an image masks do not count."""
+    star = 200 + 1e5 * zernike_psf(31, {4: 0.4, 8: -0.15}, seeing=2.0, **OPTICS)
+    mask = np.zeros(star.shape, bool)
+    mask[3, 4] = mask[15, 16] = True
+    spoilt = np.where(mask, 1e7, star)
+    options = {'terms': (4, 8), 'seeing': 2.0, **OPTICS}
+    for stamp in (
+        np.ma.MaskedArray(spoilt, mask),
+        CCDData(spoilt, unit='adu', mask=mask),
+    ):
+        found = fit_zernikes(stamp, **options).coefficients
+        assert found[4] == pytest.approx(0.4, abs=0.01)
+        assert found[8] == pytest.approx(-0.15, abs=0.01)
+    with pytest.raises(ValueError, match='stamp must be a 2-D image'):
+        fit_zernikes(star[0], **options)
+    with pytest.raises(ValueError, match='mask has the shape'):
+        fit_zernikes(star, mask=mask[0], **options)
