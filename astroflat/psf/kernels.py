@@ -80,9 +80,7 @@ def moffat_kernel(
     """
     _check_ellipse(fwhm, ellipticity)
     if not 1 < beta < math.inf:
-        msg = (
-            f'beta must be above 1, or light is infinite, and finite, not {beta!r}'
-        )
+        msg = f'beta must be above 1, or light is infinite, and finite, not {beta!r}'
         raise ValueError(msg)
     xx, xy, yy = inverse_of(fwhm, ellipticity, theta)
     # At half of the maximum the argument of the power must be 2^(1/beta).

@@ -216,9 +216,7 @@ def measure_kernel(kernel: Any, *, beta: float | None = None) -> StarFit:
 def _check_beta(beta: float | None) -> None:
     """Refuse an exponent that no profile can have."""
     if beta is not None and not 1 < beta < math.inf:
-        msg = (
-            f'beta must be above 1, or light is infinite, and finite, not {beta!r}'
-        )
+        msg = f'beta must be above 1, or light is infinite, and finite, not {beta!r}'
         raise ValueError(msg)
 
 
