@@ -77,7 +77,8 @@ def pack(
         return _join([getattr(r, name) for r in done], planes, shape)
 
     report = _report(done, geometry, shifts, len(request.stack))
-    flat = _ccd(request, join('flat'), join('bad'), join('sigma'))
+    coverage = join('coverage')
+    flat = _ccd(request, join('flat'), join('bad'), join('sigma'), coverage)
     record(
         flat.meta,
         'kll',
@@ -95,7 +96,7 @@ def pack(
         'modes': list(geometry.modes),
     }
     return FlatSolution(
-        flat, coverage=join('coverage'), report=report, stages=stages, method='kll'
+        flat, coverage=coverage, report=report, stages=stages, method='kll'
     )
 
 
@@ -107,27 +108,25 @@ def _error_card(percent: float) -> dict[str, tuple]:
 
 
 def _ccd(
-    request: Request, flat: np.ndarray, bad: np.ndarray, sigma: np.ndarray
+    request: Request,
+    flat: np.ndarray,
+    bad: np.ndarray,
+    sigma: np.ndarray,
+    coverage: np.ndarray,
 ) -> CCDData:
     """Return the flat with its uncertainty, mask and header."""
     from astropy import units as u
     from astropy.nddata import CCDData, StdDevUncertainty
 
-    meta = request.stack.header(0)
+    from astroflat.combine._core import CombineResult
+
     return CCDData(
         flat,
         unit=u.dimensionless_unscaled,
         mask=bad if bad.any() else None,
         uncertainty=StdDevUncertainty(sigma),
-        meta=_header(meta),
+        meta=request._meta(CombineResult(coverage, None, coverage)),
     )
-
-
-def _header(meta: Any) -> Any:
-    """Return the metadata of the first frame, as a header."""
-    from astroflat.combine._request import _as_header
-
-    return _as_header(meta)
 
 
 def _join(

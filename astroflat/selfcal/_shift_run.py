@@ -87,6 +87,11 @@ def find_shifts(request: Request, settings: ShiftSettings) -> Shifts:
     if settings.method not in _METHODS:
         msg = f'method must be one of {_METHODS}, not {settings.method!r}'
         raise ValueError(msg)
+    for name in ('max_shift', 'fwhm', 'max_size'):
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            msg = f'{name} must be positive, not {value!r}'
+            raise ValueError(msg)
     reference = _reference(settings.reference, len(request.stack))
     if settings.method == 'wcs':
         return _check(_by_wcs(request, reference), request, settings)
@@ -245,7 +250,8 @@ def _significant(values: np.ndarray, reach: float) -> np.ndarray:
     """Return measurements that stand out of their scatter, others as 0."""
     value, error = values.T
     # Seeing differs from frame to frame, the turning of the field hardly does.
-    usual = 1.4826 * np.median(np.abs(np.diff(value))) / np.sqrt(2)
+    steps = np.abs(np.diff(value))
+    usual = 1.4826 * np.median(steps) / np.sqrt(2) if steps.size else 0.0
     floor = 5 * np.hypot(np.minimum(usual, 0.5 / reach), error)
     return np.where(np.abs(value) > floor, value, 0.0)
 

@@ -175,8 +175,8 @@ def measure_shifts(
     Raises
     ------
     ValueError
-        If a frame cannot be aligned, or is rotated; the message names the
-        angle.
+        If a frame cannot be aligned, or is rotated (the message names the
+        angle), or an argument makes no sense.
 
     Notes
     -----

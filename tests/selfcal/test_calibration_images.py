@@ -166,3 +166,14 @@ def test_exposure_times_that_are_no_numbers():
         ]
         with Night(frames) as night:
             assert_array_equal(night.exposures(), 1)
+
+
+def test_header_of_the_first_frame(video):
+    """What describes its file is not told of the flat."""
+    frames, offsets = video
+    stale = {'BZERO': 32768, 'DATAMAX': 65535, 'CHECKSUM': 'x', 'DATASUM': '0'}
+    cards = {**stale, 'FILTER': 'R', 'DATE-OBS': '2025-01-01T00:00:00'}
+    ccds = [CCDData(frame, unit='adu', meta=cards) for frame in frames]
+    meta = af.kll_flat(ccds, offsets).flat.meta
+    assert not set(stale) & set(meta)
+    assert (meta['FILTER'], meta['NCOMBINE']) == ('R', len(frames))

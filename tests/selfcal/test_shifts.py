@@ -266,6 +266,21 @@ def test_wcs_that_the_frames_contradict():
     assert rms(found, video.shifts) < 0.05
 
 
+@pytest.mark.parametrize('name', ['max_shift', 'fwhm', 'max_size'])
+@pytest.mark.parametrize('value', [0, -1, np.nan])
+def test_numbers_that_make_no_sense(name, value):
+    """The message names the argument."""
+    with pytest.raises(ValueError, match=f'{name} must be positive'):
+        measure_shifts(np.ones((2, 40, 40)), **{name: value})
+
+
+def test_a_single_frame():
+    """It is where it is."""
+    video = simulate_video(1, (64, 64), seeing=0, rng=4)
+    found = measure_shifts(video.array(), bias=video.camera.bias)
+    assert np.abs(found.offsets).max() < 1e-6
+
+
 def test_one_wcs_in_all_headers():
     """Where the telescope was sent is not where it looked: stars move nevertheless."""
     night = simulate_night(6, (128, 160), dither=12, rng=3)
