@@ -32,6 +32,8 @@ _MMAG = 2500 / np.log(10)
 # Scatter of zero points that may be anything, and of those of a perfect night.
 _FREE, _STEADY = 100.0, 2e-4
 _MIN_FRAMES = 5
+# The median of a flat that is divided by its mean.
+_LEVELS = (0.2, 5.0)
 # Signal-to-noise ratio of a star, and the share of it that a measurement may have.
 _MIN_SNR, _ROOM = 20.0, 0.4
 LIMITS = {
@@ -70,7 +72,7 @@ def star_flat(
 
     flat : FlatSolution, CCDData, array_like or path, optional
         The flat to divide the frames by first, and to correct. A table must
-        come from frames divided by it.
+        come from frames divided by it. One in counts is divided by its mean.
 
     shape : tuple of int, optional
         The shape of the detector, ``(ny, nx)``; needed for a table without
@@ -370,7 +372,9 @@ def _combine(
         record(result.meta, 'starflat', history=text, add_keyword=add_keyword)
         return FlatSolution(result)
     frame = unpack(flat if given is None else given.flat, name='flat')
-    if frame.unit not in (None, u.dimensionless_unscaled):
+    level = float(np.median(frame.data[~frame.bad])) if not frame.bad.all() else 0.0
+    counts = frame.unit not in (None, u.dimensionless_unscaled)
+    if counts or not _LEVELS[0] < level < _LEVELS[1]:
         frame = unpack(FlatSolution.from_image(frame.ccd(frame.data)).flat)
     bad = frame.bad
     data = np.where(bad, 1, frame.data * correction).astype(np.float32)

@@ -121,6 +121,15 @@ def test_flat_is_corrected():
     assert np.mean(again.flat.data) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize('level', [3e4, 0.01])
+def test_flat_in_counts(level):
+    """It is divided by its mean, with and without a unit."""
+    table = photometry(5, BOWL)
+    wanted = star_flat(table, np.ones(SHAPE))
+    found = star_flat(table, np.full(SHAPE, level))
+    np.testing.assert_allclose(found.flat.data, wanted.flat.data, rtol=1e-6)
+
+
 def test_frames():
     """From frames: scattered light in the flat is found to 3 mmag."""
     night = simulate_night(
