@@ -65,6 +65,24 @@ class Telescope:
             msg = f'seeing must not be negative, but is {self.seeing!r}'
             raise ValueError(msg)
 
+    @classmethod
+    def of(
+        cls,
+        pupil_diameter: Any,
+        wavelength: Any,
+        pixel_scale: Any,
+        obstruction: float,
+        seeing: Any,
+    ) -> Telescope:
+        """Take numbers or quantities; a seeing of `None` is not known yet, and 0."""
+        return cls(
+            _number(pupil_diameter, 'm'),
+            _number(wavelength, 'nm'),
+            _number(pixel_scale, 'arcsec'),
+            float(obstruction),
+            0.0 if seeing is None else _number(seeing, 'arcsec'),
+        )
+
     @property
     def resolution(self) -> float:
         """``wavelength / pupil_diameter`` in pixels."""
@@ -146,12 +164,8 @@ def zernike_psf(
     >>> coma.shape, round(float(coma.sum()), 9)
     ((31, 31), 1.0)
     """
-    telescope = Telescope(
-        _number(pupil_diameter, 'm'),
-        _number(wavelength, 'nm'),
-        _number(pixel_scale, 'arcsec'),
-        float(obstruction),
-        _number(seeing, 'arcsec'),
+    telescope = Telescope.of(
+        pupil_diameter, wavelength, pixel_scale, obstruction, seeing
     )
     return render(telescope, _waves(coefficients, telescope), size_of(shape, 0))
 

@@ -11,7 +11,7 @@ import numpy as np
 from astroflat.psf._shapes import matrix_of, size_of
 from astroflat.psf._smooth import fit_map
 from astroflat.psf.field import PSFField
-from astroflat.psf.optics import Telescope, _number, render
+from astroflat.psf.optics import Telescope, render
 from astroflat.psf.stars import measure_kernel
 
 if TYPE_CHECKING:
@@ -277,12 +277,8 @@ def simulate_field(
     >>> bool(field.fwhm_at(0, 0) > 1.2 * field.fwhm_at(300, 200))
     True
     """
-    telescope = Telescope(
-        _number(pupil_diameter, 'm'),
-        _number(wavelength, 'nm'),
-        _number(pixel_scale, 'arcsec'),
-        float(obstruction),
-        _number(seeing, 'arcsec'),
+    telescope = Telescope.of(
+        pupil_diameter, wavelength, pixel_scale, obstruction, seeing
     )
     ny, nx = size_of(shape, 0)
     aberrations = _Aberrations(

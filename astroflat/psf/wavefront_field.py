@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat._report import QualityReport
-from astroflat.psf.optics import Telescope, _number, render
+from astroflat.psf.optics import Telescope, render
 from astroflat.psf.zernikes import _TERMS, check_terms, is_even
 
 if TYPE_CHECKING:
@@ -321,12 +321,8 @@ def measure_zernikes(
     >>> round(field.coefficients_at(170, 75)[8], 2)
     0.17
     """
-    telescope = Telescope(
-        _number(pupil_diameter, 'm'),
-        _number(wavelength, 'nm'),
-        _number(pixel_scale, 'arcsec'),
-        float(obstruction),
-        0.0 if seeing is None else _number(seeing, 'arcsec'),
+    telescope = Telescope.of(
+        pupil_diameter, wavelength, pixel_scale, obstruction, seeing
     )
     terms = check_terms(terms)
     if not 0 <= degree <= 3 or int(degree) != degree:

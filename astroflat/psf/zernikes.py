@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astroflat.psf.optics import Telescope, _number
+from astroflat.psf.optics import Telescope
 from astroflat.psf.polynomials import noll_to_nm
 
 if TYPE_CHECKING:
@@ -215,12 +215,8 @@ def fit_zernikes(
     >>> fit, round(fit.seeing, 2), round(fit.sky, 1)
     (ZernikeFit(coefficients={4: 0.4, 7: 0.0, 8: -0.15}), 2.0, 200.0)
     """
-    telescope = Telescope(
-        _number(pupil_diameter, 'm'),
-        _number(wavelength, 'nm'),
-        _number(pixel_scale, 'arcsec'),
-        float(obstruction),
-        0.0 if seeing is None else _number(seeing, 'arcsec'),
+    telescope = Telescope.of(
+        pupil_diameter, wavelength, pixel_scale, obstruction, seeing
     )
     terms = check_terms(terms)
     from astroflat._nddata import unpack
