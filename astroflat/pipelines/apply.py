@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from astroflat._arrays import float_dtype
 from astroflat._arrays import n_threads as count_threads
-from astroflat._files import atomic_path, check_output
-from astroflat._nddata import unpack
+from astroflat._files import check_output
+from astroflat._nddata import KEEP, Frame, unpack
 from astroflat._progress import progress
 from astroflat.degradation._apply import correct_arrays
 from astroflat.degradation.model import DegradationModel
+from astroflat.pipelines._streams import write_cube, write_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,11 +87,13 @@ def correct_frames(
         The fields; an image is a flat.
 
     output : path-like
-        ``.ser`` or ``.fits`` for one file with all frames; otherwise a
-        folder, in which every image file gets its own name again.
+        ``.ser`` or ``.fits`` for one file with all frames, a cube if there
+        are several; otherwise a folder, in which every image file gets its
+        own name again.
 
     bias : CCDData, array_like or path, optional
-        Subtracted before the division.
+        Subtracted before the division. Its mask is handed on, and its
+        variance added to that of frames that have one.
 
     restore_bias : bool, optional
         Add the bias again afterwards, so that an integer video keeps its
@@ -124,6 +128,12 @@ def correct_frames(
     ValueError
         If a flat does not fit the frames.
 
+    Notes
+    -----
+    An image keeps all that it has. A cube has the cards that the headers of
+    its first and last frame share, the range of times, and the masks in the
+    extension MASK; a video the names and times of its source.
+
     Examples
     --------
     >>> import os, tempfile
@@ -148,6 +158,8 @@ def correct_frames(
             files, work, output, dtype, overwrite, n_threads, progress_bar
         )
     with open_frames(source) as stack:
+        if len(stack) == 1 and output.suffix.lower() in ('.fits', '.fit'):
+            return _correct_single(stack, files, work, output, dtype, overwrite)
         results = progress(
             _bounded_map(work.plain, stack, n_threads),
             enabled=progress_bar,
@@ -161,8 +173,19 @@ def correct_frames(
             )
             raise ValueError(msg)
         if output.suffix.lower() == '.ser':
-            return _write_ser(stack, results, output, overwrite)
-        return _write_cube(stack, results, output, dtype, overwrite)
+            counts = write_video(stack, results, output, overwrite=overwrite)
+        else:
+            counts = write_cube(
+                stack,
+                results,
+                output,
+                dtype=dtype,
+                overwrite=overwrite,
+                method='correct',
+                history='every frame divided by one flat',
+                mask=lambda: work.mask,
+            )
+        return ApplyReport([output], len(stack), *counts)
 
 
 def _as_model(solution: Any) -> DegradationModel:
@@ -181,32 +204,88 @@ class _Corrector:
     ) -> None:
         self.model = model
         self.fields = None
-        self.bias = None if bias is None else unpack(bias, ndim=(2, 3)).data
+        self.bias = None if bias is None else unpack(bias, name='bias', ndim=(2, 3))
         self.restore = restore_bias
         self.min_value = min_value
+        # Where no frame of the stream can be corrected.
+        self.mask: np.ndarray | None = None
 
     def plain(self, frame: np.ndarray) -> tuple[np.ndarray, int]:
         """Return a corrected array and the number of pixels not corrected."""
-        data = np.asarray(frame, np.float32)
-        if self.bias is not None:
-            data = data - self.bias
+        data = np.asarray(frame, float_dtype(frame.dtype))
+        bias = None if self.bias is None else _fitting(self.bias.data, data.shape)
+        if bias is not None:
+            data = data - bias
         if self.fields is None:
             self.fields = self.model.fields_for(unpack(data, ndim=(2, 3)))
-        values, _, _, n_masked = correct_arrays(
+        values, _, mask, n_masked = correct_arrays(
             data, *self.fields, min_value=self.min_value, n_threads=1
         )
-        if self.bias is not None and self.restore:
-            values = values + self.bias
+        if self.mask is None:
+            self.mask = _either(mask, self._bias_mask(data.shape))
+        if bias is not None and self.restore:
+            values = values + bias
         return values, n_masked
 
     def ccd(self, ccd: Any) -> Any:
         """Return a corrected CCDData."""
-        if self.bias is not None:
-            ccd = _shifted(ccd, -self.bias)
-        result = self.model.correct(ccd, min_value=self.min_value, n_threads=1)
-        if self.bias is not None and self.restore:
-            result = _shifted(result, self.bias)
-        return result
+        if self.bias is None:
+            return self.model.correct(ccd, min_value=self.min_value, n_threads=1)
+        shape = np.shape(ccd.data)
+        light = _shifted(ccd, -_fitting(self.bias.data, shape))
+        result = self.model.correct(light, min_value=self.min_value, n_threads=1)
+        if self.restore:
+            result = _shifted(result, _fitting(self.bias.data, shape))
+        return self._with_bias(unpack(light, ndim=(2, 3)), unpack(result, ndim=(2, 3)))
+
+    def count(self, ccd: Any, result: Any) -> int:
+        """Return how many pixels the fields alone have masked."""
+        if result.mask is None:
+            return 0
+        before = _either(ccd.mask, self._bias_mask(result.mask.shape))
+        after = np.count_nonzero(result.mask)
+        return int(after - (0 if before is None else np.count_nonzero(before)))
+
+    def _bias_mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return the mask of the bias in the shape of a frame."""
+        if self.bias is None or self.bias.mask is None:
+            return None
+        return _fitting(self.bias.mask, shape)
+
+    def _with_bias(self, light: Frame, result: Frame) -> Any:
+        """Return a result with what is not known of the bias."""
+        mask, variance = self._bias_mask(result.shape), KEEP
+        if result.uncertainty is not None and self.bias.variance is not None:
+            extra = _fitting(self.bias.variance, result.shape)
+            variance = result.variance + self._slope(light) ** 2 * extra
+        mask = KEEP if mask is None else _either(result.mask, mask)
+        return result.repack(result.data, mask=mask, variance=variance)
+
+    def _slope(self, light: Frame) -> np.ndarray:
+        """Return how far a result moves with the bias."""
+        flat, _ = self.model.fields_for(light)
+        good = flat.value >= self.min_value
+        if flat.mask is not None:
+            good = good & ~flat.mask
+        slope = 1 / np.where(good, flat.value, light.data.dtype.type(1))
+        return slope - 1 if self.restore else slope
+
+
+def _fitting(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a plane of the bias in the shape of a frame."""
+    if plane.ndim == 2 and len(shape) == 3:
+        plane = plane[..., None]
+    if plane.shape[:2] != shape[:2] or plane.ndim != len(shape):
+        msg = f'bias has the shape {plane.shape}, the frames have {shape}'
+        raise ValueError(msg)
+    return np.broadcast_to(plane, shape)
+
+
+def _either(one: np.ndarray | None, two: np.ndarray | None) -> np.ndarray | None:
+    """Return the union of two masks."""
+    if one is None or two is None:
+        return two if one is None else one
+    return one | two
 
 
 def _shifted(ccd: Any, offset: np.ndarray) -> Any:
@@ -242,9 +321,6 @@ def _correct_files(
     progress_bar: bool,
 ) -> ApplyReport:
     """Correct image files into a folder, all or none of the names being free."""
-    from astroflat.io.export import write_image
-    from astroflat.io.images import read_ccd
-
     folder.mkdir(parents=True, exist_ok=True)
     targets = {path: folder / path.name for path in files}
     if len(set(targets.values())) < len(files):
@@ -257,11 +333,7 @@ def _correct_files(
         check_output(target, overwrite=overwrite)
 
     def one(path: Path) -> tuple[int, int]:
-        result = work.ccd(read_ccd(path))
-        masked = 0 if result.mask is None else int(np.count_nonzero(result.mask))
-        kind = _original_type(path) if dtype == 'keep' else 'float32'
-        report = write_image(result, targets[path], dtype=kind, overwrite=overwrite)
-        return report.n_clipped, masked
+        return _correct_file(path, targets[path], work, dtype, overwrite)
 
     counts = list(
         progress(
@@ -279,11 +351,49 @@ def _correct_files(
     )
 
 
-def _original_type(path: Path) -> str:
-    """Return the name of the type that a file holds."""
+def _correct_file(
+    path: Path, target: Path, work: _Corrector, dtype: Dtype, overwrite: bool
+) -> tuple[int, int]:
+    """Correct an image file; return how many pixels are clipped and masked."""
+    from astroflat.io.export import write_image
+    from astroflat.io.images import read_ccd
+
+    ccd = read_ccd(path)
+    result = work.ccd(ccd)
+    stored = _original_samples(path) if dtype == 'keep' else {'dtype': 'float32'}
+    report = write_image(result, target, overwrite=overwrite, **stored)
+    return report.n_clipped, work.count(ccd, result)
+
+
+def _correct_single(
+    stack: Any,
+    files: list[Path] | None,
+    work: _Corrector,
+    output: Path,
+    dtype: Dtype,
+    overwrite: bool,
+) -> ApplyReport:
+    """Correct a single frame with all that belongs to it."""
+    from astroflat.io.export import write_image
+
+    if files is not None:
+        counts = _correct_file(files[0], output, work, dtype, overwrite)
+        return ApplyReport([output], 1, *counts)
+    ccd = stack.ccd(0)
+    result = work.ccd(ccd)
+    kind = stack.dtype.name if dtype == 'keep' else 'float32'
+    report = write_image(result, output, dtype=kind, overwrite=overwrite)
+    return ApplyReport([output], 1, report.n_clipped, work.count(ccd, result))
+
+
+def _original_samples(path: Path) -> dict[str, Any]:
+    """Return the type, and the scale, that a file stores its samples with."""
     from astroflat.io.images import read_image
 
-    return read_image(path)[0].dtype.newbyteorder('=').name
+    image = read_image(path)
+    dtype = image.data.dtype.newbyteorder('=')
+    scale = image.meta.get('AFSCALE', 1.0) if dtype.kind in 'iu' else 1.0
+    return {'dtype': dtype.name, 'scale': float(scale)}
 
 
 def _bounded_map(
@@ -302,90 +412,3 @@ def _bounded_map(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _round_to(values: np.ndarray, dtype: np.dtype, top: int) -> tuple:
-    """Round to an integer type; return how many samples did not fit."""
-    low = np.iinfo(dtype).min
-    rounded = np.rint(values)
-    # NaN cannot be an integer: it becomes 0 and counts as clipped.
-    fits = (rounded >= low) & (rounded <= top)
-    clipped = int(rounded.size - np.count_nonzero(fits))
-    if clipped:
-        rounded = np.clip(np.nan_to_num(rounded, nan=0.0), low, top)
-    return rounded.astype(dtype), clipped
-
-
-def _write_ser(stack: Any, results: Any, output: Path, overwrite: bool) -> ApplyReport:
-    """Write corrected frames as a SER video of the same depth."""
-    from astroflat.io import write_ser
-
-    kind = stack.dtype
-    if kind.kind != 'u' or kind.itemsize > 2:
-        msg = f'a SER video cannot hold {kind}; give an output that ends in .fits'
-        raise ValueError(msg)
-    counts = np.zeros(2, int)
-
-    def integers() -> Iterator[np.ndarray]:
-        for values, masked in results:
-            frame, clipped = _round_to(values, kind, 2**stack.bit_depth - 1)
-            counts[:] += clipped, masked
-            yield frame
-
-    write_ser(
-        output,
-        integers(),
-        color=stack.color,
-        bit_depth=stack.bit_depth,
-        times=stack.times,
-        overwrite=overwrite,
-    )
-    return ApplyReport([output], len(stack), *counts.tolist())
-
-
-def _write_cube(
-    stack: Any, results: Any, output: Path, dtype: Dtype, overwrite: bool
-) -> ApplyReport:
-    """Write corrected frames as a FITS cube, frame by frame."""
-    from astropy.io import fits
-
-    keep = dtype == 'keep' and stack.dtype.kind in 'ui' and stack.dtype.itemsize <= 2
-    kind = np.dtype(stack.dtype if keep else np.float32)
-    header = _cube_header(stack, kind)
-    offset = 32768 if kind == np.uint16 else 0
-    counts = np.zeros(2, int)
-    with atomic_path(output, overwrite=overwrite) as temporary:
-        hdu = fits.StreamingHDU(temporary, header)
-        for values, masked in results:
-            clipped = 0
-            if keep:
-                values, clipped = _round_to(values, kind, np.iinfo(kind).max)
-                if offset:
-                    values = (values.astype(np.int32) - offset).astype(np.int16)
-            else:
-                values = values.astype(np.float32)
-            counts += clipped, masked
-            if values.ndim == 3:
-                values = np.moveaxis(values, -1, 0)
-            hdu.write(values)
-        hdu.close()
-    return ApplyReport([output], len(stack), *counts.tolist())
-
-
-def _cube_header(stack: Any, kind: np.dtype) -> Any:
-    """Return the header of a cube of the frames."""
-    from astropy.io import fits
-
-    header = fits.Header()
-    header['SIMPLE'] = True
-    header['BITPIX'] = {'u1': 8, 'u2': 16, 'i2': 16, 'f4': -32}[kind.str[1:]]
-    n, ny, nx, *planes = stack.shape
-    axes = [nx, ny, *planes, n]
-    header['NAXIS'] = len(axes)
-    for i, size in enumerate(axes, 1):
-        header[f'NAXIS{i}'] = size
-    if kind == np.uint16:
-        header['BSCALE'], header['BZERO'] = 1, 32768
-    header['BUNIT'] = str(stack.unit or 'adu')
-    header.add_history('astroflat correct: every frame divided by one flat')
-    return header

@@ -13,12 +13,8 @@ import numpy as np
 from astroflat._files import check_output
 from astroflat._nddata import unpack
 from astroflat._progress import progress
-from astroflat.pipelines.apply import (
-    _image_files,
-    _original_type,
-    _write_cube,
-    _write_ser,
-)
+from astroflat.pipelines._streams import write_cube, write_video
+from astroflat.pipelines.apply import _image_files, _original_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,12 +142,18 @@ def denoise_frames(
             description='denoise',
         )
         if output.suffix.lower() == '.ser':
-            done = _write_ser(stack, results, output, overwrite)
+            n_clipped, _ = write_video(stack, results, output, overwrite=overwrite)
         else:
-            kind = 'keep' if dtype == 'keep' else 'float32'
-            done = _write_cube(stack, results, output, kind, overwrite)
-            _say_denoised(output)
-    return work.report([output], done.n_clipped)
+            n_clipped, _ = write_cube(
+                stack,
+                results,
+                output,
+                dtype='keep' if dtype == 'keep' else 'float32',
+                overwrite=overwrite,
+                method='denoise',
+                history='every frame denoised',
+            )
+    return work.report([output], n_clipped)
 
 
 class _Work:
@@ -216,18 +218,8 @@ def _denoise_files(
     clipped = 0
     for path in progress(files, enabled=progress_bar, description='denoise'):
         keep = dtype == 'keep' or (dtype == 'auto' and path.suffix.lower() in _WHOLE)
-        kind = _original_type(path) if keep else 'float32'
+        stored = _original_samples(path) if keep else {'dtype': 'float32'}
         clean = work.one(read_ccd(path))
-        done = write_image(clean, targets[path], dtype=kind, overwrite=overwrite)
+        done = write_image(clean, targets[path], overwrite=overwrite, **stored)
         clipped += done.n_clipped
     return work.report(list(targets.values()), clipped)
-
-
-def _say_denoised(path: Path) -> None:
-    """Replace the history of a cube, which says how it was written."""
-    from astropy.io import fits
-
-    with fits.open(path, mode='update') as hdus:
-        header = hdus[0].header
-        header['HISTORY'] = 'astroflat denoise: every frame denoised'
-        header['AFMETH'] = ('denoise', 'astroflat method')

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from astroflat._files import check_output
 from astroflat._progress import listen, progress
-from astroflat.pipelines.apply import _image_files, _original_type
+from astroflat.pipelines.apply import _image_files, _original_samples
 
 if TYPE_CHECKING:
     import os
@@ -182,9 +182,9 @@ def _one(
     tell(_RESTORED, f'{path.name}: write')
     whole = target.suffix.lower() in _WHOLE
     keep = settings.dtype == 'keep' or (settings.dtype == 'auto' and whole)
-    kind = _original_type(path) if keep else 'float32'
+    stored = _original_samples(path) if keep else {'dtype': 'float32'}
     options = {'overwrite': settings.overwrite}
-    written = write_image(found.image, target, dtype=kind, **options)
+    written = write_image(found.image, target, **stored, **options)
     if settings.residuals:
         write_image(found.residual, residual_path(target), **options)
     return found.report, written.n_clipped
@@ -219,7 +219,9 @@ def residual_path(path: Path) -> Path:
     path : `pathlib.Path`
         FITS file beside it.
     """
-    return path.with_name(f'{path.name.split(".")[0]}_residual.fits')
+    # Names of frames may have dots, and compressed files have two suffixes.
+    name = path.stem if path.suffix.lower() == '.gz' else path.name
+    return path.with_name(f'{Path(name).stem}_residual.fits')
 
 
 def _targets(files: list[Path], output: Path, settings: _Settings) -> dict[Path, Path]:
@@ -231,8 +233,11 @@ def _targets(files: list[Path], output: Path, settings: _Settings) -> dict[Path,
             raise ValueError(msg)
         output.mkdir(parents=True, exist_ok=True)
     targets = {path: output if single else output / path.name for path in files}
-    if len(set(targets.values())) < len(files):
-        msg = 'two inputs have the same name; restore them into different folders'
+    written = list(targets.values())
+    if settings.residuals:
+        written += [residual_path(target) for target in targets.values()]
+    if len(set(written)) < len(written):
+        msg = 'two outputs have the same name; restore them into different folders'
         raise ValueError(msg)
     for path, target in targets.items():
         if target.resolve() == path.resolve():

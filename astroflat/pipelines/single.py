@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astroflat._files import check_output
-from astroflat._nddata import unpack
+from astroflat._nddata import to_ccd, unpack
 from astroflat._progress import progress
 from astroflat._provenance import set_card
 from astroflat.pipelines.apply import (
     Dtype,
     _Corrector,
+    _fitting,
     _image_files,
-    _original_type,
+    _original_samples,
     _shifted,
 )
 
@@ -220,14 +221,18 @@ class _Job:
 
     def __post_init__(self) -> None:
         if self.bias is not None:
-            self.bias = unpack(self.bias, name='bias', ndim=(2, 3)).data
+            # With its mask and uncertainty, read once.
+            self.bias = to_ccd(self.bias, name='bias')
 
     def correct(self, path: Path) -> tuple[Any, FlatSolution]:
         """Return the corrected frame, or None if its fields are rejected."""
         from astroflat.io.images import read_ccd
 
         raw = read_ccd(path)
-        light = raw if self.bias is None else _shifted(raw, -self.bias)
+        light = raw
+        if self.bias is not None:
+            offset = unpack(self.bias, name='bias', ndim=(2, 3)).data
+            light = _shifted(raw, -_fitting(offset, raw.shape))
         solution = self.corrector.estimate(light, **self.options)
         if solution.report.verdict == 'reject' and not self.force:
             return None, solution
@@ -244,5 +249,6 @@ class _Job:
         """Write a result in the format of its input; return what was clipped."""
         from astroflat.io.export import write_image
 
-        kind = _original_type(path) if self.dtype == 'keep' else 'float32'
-        return write_image(ccd, target, dtype=kind, overwrite=True).n_clipped
+        keep = self.dtype == 'keep'
+        stored = _original_samples(path) if keep else {'dtype': 'float32'}
+        return write_image(ccd, target, overwrite=True, **stored).n_clipped

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.time import Time
+from astropy.wcs import WCS
 
 import astroflat as af
-from astroflat.io import SERFile, read_image, write_ser
+from astroflat.io import SERFile, read_ccd, read_image, write_image, write_ser
 
 SHAPE = (24, 30)
 
@@ -188,3 +189,148 @@ def test_wrong_output(tmp_path):
     frames = make_frames().astype('f4')
     with pytest.raises(ValueError, match='cannot hold float32'):
         af.correct_frames(frames, make_flat(), output=tmp_path / 'b.ser')
+
+
+def make_full():
+    """Return an image with everything that a CCDData can have."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+    wcs.wcs.crval = 10, 20
+    wcs.wcs.cdelt = -0.001, 0.001
+    mask = np.zeros(SHAPE, bool)
+    mask[3, 4] = True
+    return CCDData(
+        np.full(SHAPE, 1000, 'f4'),
+        unit='electron',
+        meta={'OBJECT': 'M31'},
+        mask=mask,
+        uncertainty=StdDevUncertainty(np.full(SHAPE, 30, 'f4')),
+        wcs=wcs,
+    )
+
+
+@pytest.mark.parametrize('memory', [True, False])
+def test_single_image_keeps_everything(tmp_path, memory):
+    """One image to one FITS file: 2-D, header, WCS, unit, mask, uncertainty."""
+    source = make_full()
+    if not memory:
+        source.write(tmp_path / 'a.fits')
+        source = tmp_path / 'a.fits'
+    flat = make_flat()
+    flat[0, 0] = 0
+    report = af.correct_frames(source, flat, output=tmp_path / 'b.fits')
+    assert (report.n_frames, report.n_masked) == (1, 1)
+    ccd = CCDData.read(tmp_path / 'b.fits')
+    flat[0, 0] = 1
+    assert ccd.unit == 'electron'
+    assert ccd.header['OBJECT'] == 'M31'
+    assert np.allclose(ccd.wcs.wcs.crval, (10, 20))
+    assert np.argwhere(ccd.mask).tolist() == [[0, 0], [3, 4]]
+    assert np.allclose(ccd.data, 1000 / flat, rtol=1e-6)
+    assert np.allclose(ccd.uncertainty.array, 30 / flat, rtol=1e-6)
+
+
+def test_cube_keeps_header_and_masks(tmp_path):
+    """What all frames share goes to the header, their masks to MASK."""
+    mask = np.zeros((4, *SHAPE), 'u1')
+    mask[1, 5, 6] = 1
+    cards = fits.Header({'OBJECT': 'M1', 'BUNIT': 'electron'})
+    cube = fits.PrimaryHDU(np.full((4, *SHAPE), 1000, 'f4'), cards)
+    hdus = fits.HDUList([cube, fits.ImageHDU(mask, name='MASK')])
+    hdus.writeto(tmp_path / 'a.fits')
+    flat = make_flat()
+    flat[0, 1] = 0
+    af.correct_frames(tmp_path / 'a.fits', flat, output=tmp_path / 'b.fits')
+    with fits.open(tmp_path / 'b.fits') as hdus:
+        header = hdus[0].header
+        assert (header['OBJECT'], header['AFMETH']) == ('M1', 'correct')
+        assert header['BUNIT'] == 'electron'
+        mask[:, 0, 1] = 1
+        assert isinstance(hdus['MASK'], fits.ImageHDU)
+        assert np.array_equal(hdus['MASK'].data, mask)
+    with af.open_frames(tmp_path / 'b.fits') as stack:
+        assert stack.ccd(1).mask.sum() == 2
+
+
+def test_cube_of_files_has_what_they_share(tmp_path):
+    """Cards that differ between frames are not those of the cube."""
+    for i in range(2):
+        meta = {'OBJECT': 'M57', 'AIRMASS': 1.0 + i, 'DATE-OBS': f'2025-01-0{i + 1}'}
+        ccd = CCDData(np.full(SHAPE, 100, 'u2'), unit='adu', meta=meta)
+        ccd.write(tmp_path / f'a{i}.fits')
+    files = [tmp_path / f'a{i}.fits' for i in range(2)]
+    af.correct_frames(files, make_flat(), output=tmp_path / 'b.fits')
+    header = fits.getheader(tmp_path / 'b.fits')
+    assert header['OBJECT'] == 'M57'
+    assert not {'AIRMASS', 'DATE-OBS'} & set(header)
+    assert header['DATE-END'].startswith('2025-01-02')
+
+
+@pytest.mark.parametrize('dtype', ['i1', 'i2', 'i4', 'u4', 'f8'])
+def test_cube_keeps_its_type(tmp_path, dtype):
+    """Every type that a FITS file has comes back, at its limits too."""
+    frames = np.full((2, *SHAPE), 100, dtype)
+    if frames.dtype.kind == 'f':
+        frames += 1e-7
+    flat = np.ones(SHAPE)
+    flat[2, 2] = 0.5
+    top = np.iinfo(dtype).max if frames.dtype.kind != 'f' else 300
+    frames[0, 2, 2] = top
+    report = af.correct_frames(frames, flat, output=tmp_path / 'b.fits')
+    data = fits.getdata(tmp_path / 'b.fits')
+    assert data.dtype.newbyteorder('=') == frames.dtype
+    assert data[0, 2, 2] == (top if report.n_clipped else 600)
+    assert data[1, 0, 0] == frames[1, 0, 0]
+
+
+def test_video_keeps_its_names(tmp_path):
+    """Observer, camera, telescope and local time are those of the source."""
+    names = {'observer': 'G. E. Hale', 'instrument': 'IMX', 'telescope': 'C11'}
+    local = Time('2025-06-01T14:00:00', scale='local')
+    write_ser(tmp_path / 'a.ser', make_frames(n=2), start_local=local, **names)
+    af.correct_frames(tmp_path / 'a.ser', make_flat(), output=tmp_path / 'b.ser')
+    with SERFile(tmp_path / 'b.ser') as video:
+        assert {name: getattr(video, name) for name in names} == names
+        assert video.start_local.isot.startswith('2025-06-01T14:00:00')
+
+
+@pytest.mark.parametrize(('restore', 'slope'), [(False, 2.0), (True, 1.0)])
+def test_bias_brings_its_errors(tmp_path, restore, slope):
+    """The mask of the bias is handed on, its variance goes through the division."""
+    make_full().write(tmp_path / 'a.fits')
+    mask = np.zeros(SHAPE, bool)
+    mask[7, 8] = True
+    bias = CCDData(
+        np.full(SHAPE, 100, 'f4'),
+        unit='adu',
+        mask=mask,
+        uncertainty=StdDevUncertainty(np.full(SHAPE, 40, 'f4')),
+    )
+    report = af.correct_frames(
+        [tmp_path / 'a.fits'],
+        np.full(SHAPE, 0.5),
+        output=tmp_path / 'out',
+        bias=bias,
+        restore_bias=restore,
+    )
+    assert report.n_masked == 0
+    ccd = CCDData.read(report.paths[0])
+    assert ccd.data[0, 0] == 1800 + 100 * restore
+    assert np.argwhere(ccd.mask).tolist() == [[3, 4], [7, 8]]
+    assert np.isclose(ccd.uncertainty.array[0, 0], np.hypot(60, slope * 40))
+
+
+def test_bias_of_another_size(tmp_path):
+    """A row is not stretched to a frame."""
+    with pytest.raises(ValueError, match='bias has the shape'):
+        af.correct_frames(
+            make_frames(), make_flat(), output=tmp_path / 'b.ser', bias=np.ones((1, 30))
+        )
+
+
+def test_scaled_integers_stay_scaled(tmp_path):
+    """A 16-bit image written with a scale is written with it again."""
+    write_image(np.full(SHAPE, 0.4), tmp_path / 'a.tif', dtype='uint16', scale=65535)
+    flat = np.full(SHAPE, 0.8)
+    report = af.correct_frames([tmp_path / 'a.tif'], flat, output=tmp_path / 'out')
+    assert np.allclose(read_ccd(report.paths[0]).data, 0.5, atol=1e-5)

@@ -52,7 +52,9 @@ def test_cube(denoiser, frames, tmp_path):
     with fits.open(tmp_path / 'out.fits') as hdus:
         assert hdus[0].data.shape == (3, 80, 96)
         assert hdus[0].header['BITPIX'] == -32
-        assert 'denoised' in str(hdus[0].header['HISTORY'])
+        history = str(hdus[0].header['HISTORY'])
+        assert 'denoised' in history
+        assert 'divided' not in history
 
 
 def test_command(frames, tmp_path, capsys):
