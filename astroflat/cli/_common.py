@@ -16,11 +16,15 @@ __all__ = [
     'add_source',
     'as_path',
     'beside',
+    'check_beside',
     'one_or_many',
     'parse_bytes',
     'say',
     'wants_figure',
 ]
+
+# Suffixes of outputs that are one file, not a folder.
+_FILES = ('.fits', '.fit', '.fts', '.gz', '.tif', '.tiff', '.png', '.xisf', '.ser')
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +110,36 @@ def beside(path: str | Path, suffix: str) -> Path:
     return path.with_suffix(suffix)
 
 
+def check_beside(
+    output: str | Path, paths: list[Path], *, overwrite: bool = False
+) -> None:
+    """
+    Check that files beside an output may be written, before anything is done.
+
+    Parameters
+    ----------
+    output : str or path-like
+        The output. What is written into a folder has names of its own, and is
+        replaced.
+
+    paths : list of path-like
+        The files beside it.
+
+    overwrite : bool, optional
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If one exists and ``overwrite`` is `False`.
+    """
+    from astroflat._files import check_output
+
+    if Path(output).suffix.lower() in _FILES and not Path(output).is_dir():
+        for path in paths:
+            check_output(path, overwrite=overwrite)
+
+
 def wants_figure(choice: bool | None) -> bool:
     """
     Tell whether to draw a figure.
@@ -129,6 +163,12 @@ def wants_figure(choice: bool | None) -> bool:
 
 def say(text: str = '', *, quiet: bool = False) -> None:
     """Print a line of the summary."""
-    if not quiet:
+    if quiet:
+        return
+    try:
         print(text)
-        sys.stdout.flush()
+    except UnicodeEncodeError:
+        # A name or a sign that the terminal, or the file behind it, does not know.
+        code = sys.stdout.encoding
+        print(text.encode(code, 'backslashreplace').decode(code))
+    sys.stdout.flush()

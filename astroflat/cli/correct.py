@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astroflat.cli import _common as common
@@ -120,8 +121,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.flat is None:
         return _run_networks(args)
-    from pathlib import Path
-
     from astroflat import DegradationModel, correct_frames
 
     model = DegradationModel(
@@ -129,6 +128,9 @@ def run(args: argparse.Namespace) -> int:
         None if args.gradient is None else Path(args.gradient),
         normalize=args.normalize,
     )
+    if not args.no_report:
+        others = [common.beside(args.output, '.json')]
+        common.check_beside(args.output, others, overwrite=args.overwrite)
     report = correct_frames(
         common.one_or_many(args.source),
         model,
@@ -158,6 +160,8 @@ def _run_networks(args: argparse.Namespace) -> int:
     if args.gradient or args.normalize:
         msg = '--gradient and --normalize belong to --flat; give the flat too'
         raise ValueError(msg)
+    if not args.no_report:
+        _check_reports(args)
     report = correct_singles(
         common.one_or_many(args.source),
         FlatCorrector(args.model, device=args.device, n_threads=args.threads),
@@ -177,7 +181,7 @@ def _run_networks(args: argparse.Namespace) -> int:
     )
     for name, single in report.reports.items():
         if not args.no_report:
-            path = common.beside(f'{args.output}/{name}', '.json')
+            path = common.beside(Path(args.output) / name, '.json')
             single.write(path, overwrite=args.overwrite)
         common.say(f'{name}\n{single}', quiet=args.quiet)
     common.say(
@@ -189,10 +193,26 @@ def _run_networks(args: argparse.Namespace) -> int:
     return 3 if report.n_rejected and not args.force else 0
 
 
+def _check_reports(args: argparse.Namespace) -> None:
+    """Check that each frame can have its report, before anything is done."""
+    from astroflat._files import check_output
+    from astroflat.pipelines.apply import _image_files
+
+    files = _image_files(common.one_or_many(args.source)) or []
+    reports = [common.beside(Path(args.output) / file.name, '.json') for file in files]
+    if len(set(reports)) < len(reports):
+        msg = (
+            'two inputs differ in nothing but the suffix, and would share one report; '
+            'correct them into different folders, or give --no-report'
+        )
+        raise ValueError(msg)
+    for path in reports:
+        if path.exists():
+            check_output(path, overwrite=args.overwrite)
+
+
 def _write_report(report: Any, args: argparse.Namespace) -> None:
     """Write the counts beside the output."""
-    from pathlib import Path
-
     from astroflat.quality import QualityReport
 
     if args.no_report:

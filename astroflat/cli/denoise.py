@@ -99,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from astroflat import Denoiser
 
+    if args.preview is not None and args.preview < 1:
+        msg = f'--preview must be at least 1, not {args.preview}'
+        raise ValueError(msg)
     denoiser = Denoiser(args.model, device=args.device, n_threads=args.threads)
     options = {
         'gain': args.gain,
@@ -113,6 +116,10 @@ def run(args: argparse.Namespace) -> int:
         return _preview(args, denoiser, options)
     from astroflat.pipelines import denoise_frames
 
+    figure = common.wants_figure(args.figure)
+    others = [] if args.no_report else [_beside(args, '.json')]
+    others += [_beside(args, '.png')] if figure else []
+    common.check_beside(args.output, others, overwrite=args.overwrite)
     report = denoise_frames(
         common.one_or_many(args.source),
         denoiser,
@@ -123,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         **options,
     )
     _write_report(report, denoiser, args)
-    if common.wants_figure(args.figure):
+    if figure:
         path = _beside(args, '.png')
         _draw(_pair(args, report), path, args)
     common.say(

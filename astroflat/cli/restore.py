@@ -149,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
         return _preview(args, restorer, star, options)
     from astroflat.pipelines import restore_frames
 
+    figure = _figure(args) if common.wants_figure(args.figure) else None
+    _check_others(args, figure)
     report = restore_frames(
         common.one_or_many(args.source),
         restorer,
@@ -162,9 +164,9 @@ def run(args: argparse.Namespace) -> int:
     )
     _write_psf(args, star)
     _write_report(report, restorer, args)
-    if common.wants_figure(args.figure):
+    if figure is not None:
         rows = [_pair(common.one_or_many(args.source), report.paths[0])]
-        _draw(rows, _beside(args, '.png'), overwrite=True)
+        _draw(rows, _figure(args), overwrite=True)
     for path, single in zip(report.paths, report.reports, strict=True):
         common.say(f'{path.name}: {_sentence(single)}', quiet=args.quiet)
     common.say(
@@ -245,6 +247,25 @@ def _beside(args: argparse.Namespace, suffix: str) -> Path:
         if output.is_dir()
         else common.beside(output, suffix)
     )
+
+
+def _figure(args: argparse.Namespace) -> Path:
+    """Return the name of the figure, which is not that of an image."""
+    path = _beside(args, '.png')
+    if path == Path(args.output) or any(Path(s).name == path.name for s in args.source):
+        return path.with_suffix('.figure.png')
+    return path
+
+
+def _check_others(args: argparse.Namespace, figure: Path | None) -> None:
+    """Refuse to replace what is beside the output, before anything is done."""
+    from astroflat._files import check_output
+
+    others = [] if args.no_report else [_beside(args, '.json')]
+    others += [] if figure is None else [figure]
+    common.check_beside(args.output, others, overwrite=args.overwrite)
+    if args.write_psf is not None:
+        check_output(args.write_psf, overwrite=args.overwrite)
 
 
 def _write_psf(args: argparse.Namespace, star: dict[str, Any]) -> None:

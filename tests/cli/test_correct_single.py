@@ -89,6 +89,22 @@ def test_rejected_frame_is_not_written(folder):
     assert json.loads((out / 'noise.json').read_text())['verdict'] == 'reject'
 
 
+def test_reports_are_checked_before(folder, capsys):
+    """A report that is there, or that two frames share, stops it at the beginning."""
+    out = folder / 'out'
+    out.mkdir()
+    (out / 'a.json').write_text('mine')
+    assert run(folder, '--output', str(out)) == 1
+    assert "'a.json' exists; use --overwrite" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ['a.json']
+    assert (out / 'a.json').read_text() == 'mine'
+    fits.writeto(folder / 'a.fit', fits.getdata(folder / 'a.fits'))
+    args = ['correct', str(folder / 'a.fits'), str(folder / 'a.fit'), '--device', 'cpu']
+    assert main([*args, '--output', str(folder / 'b'), '-q']) == 1
+    assert 'would share one report' in capsys.readouterr().err
+    assert not (folder / 'b').exists()
+
+
 def test_options_of_a_flat_need_a_flat(folder, capsys):
     """Normalize belongs to a flat."""
     out = str(folder / 'out')

@@ -225,6 +225,47 @@ def test_existing_files(light, tmp_path, capsys):
     assert 'give a folder' in capsys.readouterr().err
 
 
+def test_figure_of_a_png(tmp_path):
+    """The figure does not take the place of an image that is a PNG itself."""
+    from astroflat.io.export import write_image
+
+    image = np.random.default_rng(2).uniform(0, 60000, SHAPE).astype('u2')
+    write_image(image, tmp_path / 'restore.png')
+    where = [tmp_path / 'restore.png', '-o']
+    assert run(*where, tmp_path / 'sharp.png', '--fwhm', 3, '-q') == 0
+    assert run(*where, tmp_path / 'out', '--fwhm', 3, '-q') == 0
+    for name in ('sharp', 'out/restore'):
+        assert read_image(tmp_path / f'{name}.png').data.shape == SHAPE
+        assert (tmp_path / f'{name}.figure.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize('name', ['a.json', 'a.png', 'stars.ecsv'])
+def test_files_beside_are_kept(light, tmp_path, capsys, name):
+    """What is there beside the output is not replaced unasked, nor found too late."""
+    (tmp_path / name).write_text('mine')
+    where = [light, '-o', tmp_path / 'a.fits', '-q', '--write-psf']
+    assert run(*where, tmp_path / 'stars.ecsv') == 1
+    assert f'{name!r} exists; use --overwrite' in capsys.readouterr().err
+    assert StandIn.made[-1].calls == []
+    assert (tmp_path / name).read_text() == 'mine'
+    assert not (tmp_path / 'a.fits').exists()
+
+
+def test_residuals_of_names_with_dots(light, tmp_path, capsys):
+    """Each image gets its own residual, whatever its name."""
+    image = fits.getdata(light)
+    for name in ('m1.001.fits', 'm1.002.fits', 'm1.002.fits.gz'):
+        fits.writeto(tmp_path / name, image)
+    out, options = tmp_path / 'out', ('--fwhm', 3, '--residuals', '--no-figure', '-q')
+    names = [tmp_path / f'm1.00{k}.fits' for k in (1, 2)]
+    assert run(*names, '-o', out, *options) == 0
+    found = sorted(path.name for path in out.glob('*_residual.fits'))
+    assert found == ['m1.001_residual.fits', 'm1.002_residual.fits']
+    names = [tmp_path / f'm1.002.fits{end}' for end in ('', '.gz')]
+    assert run(*names, '-o', tmp_path / 'b', *options) == 1
+    assert 'same name' in capsys.readouterr().err
+
+
 def test_rejected_result(light, tmp_path):
     """A result that its own report rejects is written, and the exit code is 3."""
     out = tmp_path / 'a.fits'

@@ -175,6 +175,19 @@ def test_preview(frames, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['light.fits', 'look.png']
 
 
+def test_files_beside_are_kept(frames, tmp_path, capsys):
+    """A picture that is there beside the output is not replaced unasked."""
+    write_ser(tmp_path / 'in.ser', frames, bit_depth=12)
+    (tmp_path / 'out.png').write_text('mine')
+    where = ['denoise', str(tmp_path / 'in.ser'), '-o', str(tmp_path / 'out.ser')]
+    assert main([*where, '--device', 'cpu', '-q']) == 1
+    assert "'out.png' exists; use --overwrite" in capsys.readouterr().err
+    assert (tmp_path / 'out.png').read_text() == 'mine'
+    assert not (tmp_path / 'out.ser').exists()
+    assert main([*where, '--device', 'cpu', '-q', '--preview', '0']) == 1
+    assert '--preview must be at least 1' in capsys.readouterr().err
+
+
 def test_output_beside_the_input(denoiser, frames, tmp_path):
     """Originals are never replaced."""
     fits.writeto(tmp_path / 'light.fits', frames[0])
