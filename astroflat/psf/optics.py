@@ -74,7 +74,22 @@ class Telescope:
         obstruction: float,
         seeing: Any,
     ) -> Telescope:
-        """Take numbers or quantities; a seeing of `None` is not known yet, and 0."""
+        """
+        Take numbers or quantities.
+
+        Parameters
+        ----------
+        pupil_diameter, wavelength, pixel_scale, obstruction
+            As in the class.
+
+        seeing : float, `~astropy.units.Quantity` or None
+            `None` is not known yet, and 0.
+
+        Returns
+        -------
+        telescope : Telescope
+            In metres, nanometres and arcseconds.
+        """
         return cls(
             _number(pupil_diameter, 'm'),
             _number(wavelength, 'nm'),
