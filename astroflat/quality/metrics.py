@@ -77,6 +77,9 @@ def flat_residual(
     >>> flat_residual(3 * truth, truth)['total_percent']
     0.0
     """
+    if not border >= 0:
+        msg = f'border must not be negative, but is {border!r}'
+        raise ValueError(msg)
     reference = unpack(truth, name='truth', mask=mask)
     if isinstance(estimate, Real):
         estimate = np.full(reference.shape, float(estimate))

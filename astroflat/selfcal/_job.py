@@ -236,6 +236,12 @@ class Job:
     def _noise_of(self, i: int) -> float:
         """Return the noise of a pixel of a frame relative to its level."""
         frame = self.night.read(i)
+        if not np.isfinite(frame).any():
+            msg = (
+                f'{self.night.stack.label(i)} has no good pixel, all are masked or not '
+                'finite; leave this frame out'
+            )
+            raise ValueError(msg)
         step = max(1, frame.shape[0] // 1000)
         steps = np.diff(frame[::step], axis=1)
         steps = steps[np.isfinite(steps)]

@@ -87,3 +87,9 @@ def test_wrong_input():
         flat_residual(np.ones((3, 3)), np.ones(SHAPE))
     with pytest.raises(ValueError, match='no pixel'):
         flat_residual(1.0, np.ones((8, 8)), border=4)
+
+
+def test_negative_border():
+    """It is refused: the last rows alone would be compared."""
+    with pytest.raises(ValueError, match='border must not be negative'):
+        flat_residual(np.ones((32, 32)), np.ones((32, 32)), border=-1)

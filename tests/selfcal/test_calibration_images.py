@@ -177,3 +177,14 @@ def test_header_of_the_first_frame(video):
     meta = af.kll_flat(ccds, offsets).flat.meta
     assert not set(stale) & set(meta)
     assert (meta['FILTER'], meta['NCOMBINE']) == ('R', len(frames))
+
+
+@pytest.mark.parametrize('function', [af.sky_flat, af.solve_fields])
+def test_a_frame_without_a_good_pixel(night, function):
+    """The message names it, and nothing else is said."""
+    night, frames = night
+    mask = np.zeros(frames.shape, bool)
+    mask[2] = True
+    masked = np.ma.MaskedArray(frames, mask)
+    with pytest.raises(ValueError, match='has no good pixel'):
+        function(list(masked), offsets=night.offsets, bias=night.camera.bias)
