@@ -26,6 +26,7 @@ __all__ = ['DenoiseReport', 'denoise_frames']
 _STREAMS = ('.ser', '.fits', '.fit')
 # Formats for people, which hold whole numbers only.
 _WHOLE = ('.png', '.jpg', '.jpeg')
+_IMAGES = (*_WHOLE, '.fts', '.gz', '.tif', '.tiff', '.xisf')
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,13 @@ def denoise_frames(
         The denoiser.
 
     output : path-like
-        ``.ser`` or ``.fits`` for one file with all frames; otherwise a
-        folder, in which every image file gets its own name again.
+        ``.ser`` or ``.fits`` for one file with all frames, a cube if there
+        are several; otherwise a folder, in which every image file gets its
+        own name again.
 
     dtype : {'auto', 'keep', 'float32'}, optional
         Type of the output. By default float32, but that of the input for SER
-        and for PNG and JPEG, which hold whole numbers only. Whole numbers are
+        and for PNG, which hold whole numbers only. Whole numbers are
         coarser than what is left of the noise of a faint frame.
 
     overwrite : bool, optional
@@ -134,7 +136,14 @@ def denoise_frames(
     if not stream:
         msg = f'output {output.name!r} must end in .ser or .fits for a video or a cube'
         raise ValueError(msg)
+    if any(output.resolve() == path.resolve() for path in files or ()):
+        msg = f'{output.name!r} would be replaced by its own result; choose another'
+        raise FileExistsError(msg)
     with open_frames(source) as stack:
+        if len(stack) == 1 and output.suffix.lower() != '.ser':
+            path = files[0] if files else None
+            n_clipped = _denoise_single(stack, path, work, output, dtype, overwrite)
+            return work.report([output], n_clipped)
         results = progress(
             work.stream(stack),
             enabled=progress_bar,
@@ -193,6 +202,26 @@ class _Work:
         )
 
 
+def _denoise_single(
+    stack: Any,
+    path: Path | None,
+    work: _Work,
+    output: Path,
+    dtype: str,
+    overwrite: bool,
+) -> int:
+    """Denoise a single frame with all that belongs to it; return what is clipped."""
+    from astroflat.io.export import write_image
+    from astroflat.io.images import read_ccd
+
+    check_output(output, overwrite=overwrite)
+    stored = {'dtype': 'float32'}
+    if dtype == 'keep':
+        stored = _original_samples(path) if path else {'dtype': stack.dtype.name}
+    clean = work.one(read_ccd(path) if path else stack.ccd(0))
+    return write_image(clean, output, overwrite=overwrite, **stored).n_clipped
+
+
 def _denoise_files(
     files: list[Path],
     work: _Work,
@@ -202,6 +231,7 @@ def _denoise_files(
     progress_bar: bool,
 ) -> DenoiseReport:
     """Denoise image files into a folder, all or none of the names being free."""
+    from astroflat.io._write_steps import file_format
     from astroflat.io.export import write_image
     from astroflat.io.images import read_ccd
 
@@ -209,11 +239,15 @@ def _denoise_files(
     if len(set(targets.values())) < len(files):
         msg = 'two inputs have the same name; denoise them into different folders'
         raise ValueError(msg)
+    if folder.suffix.lower() in _IMAGES and not folder.is_dir():
+        msg = f'output {folder.name!r} is to be a folder for images; give its name'
+        raise ValueError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     for path, target in targets.items():
         if target.resolve() == path.resolve():
             msg = f'output is the folder of {path.name!r}; choose another folder'
             raise FileExistsError(msg)
+        file_format(target)
         check_output(target, overwrite=overwrite)
     clipped = 0
     for path in progress(files, enabled=progress_bar, description='denoise'):

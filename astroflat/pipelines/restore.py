@@ -92,8 +92,8 @@ def restore_frames(
         gets its own name again.
 
     dtype : {'auto', 'keep', 'float32'}, optional
-        Type of the output: by default float32, but that of the input for PNG and
-        JPEG, which hold whole numbers only.
+        Type of the output: by default float32, but that of the input for PNG,
+        which holds whole numbers only.
 
     overwrite : bool, optional
         Whether existing files may be replaced.
@@ -226,6 +226,8 @@ def residual_path(path: Path) -> Path:
 
 def _targets(files: list[Path], output: Path, settings: _Settings) -> dict[Path, Path]:
     """Return the outputs of all inputs, all or none of the names being free."""
+    from astroflat.io._write_steps import file_format
+
     single = len(files) == 1 and output.suffix and not output.is_dir()
     if not single:
         if output.suffix.lower() in _IMAGES and not output.is_dir():
@@ -243,6 +245,8 @@ def _targets(files: list[Path], output: Path, settings: _Settings) -> dict[Path,
         if target.resolve() == path.resolve():
             msg = f'{path.name!r} would be replaced by its own result; choose another'
             raise FileExistsError(msg)
+        # A format that cannot be written, before hours have gone into it.
+        file_format(target)
         check_output(target, overwrite=settings.overwrite)
         if settings.residuals:
             check_output(residual_path(target), overwrite=settings.overwrite)

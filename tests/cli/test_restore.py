@@ -196,6 +196,7 @@ def test_preview(tmp_path):
         (['--fwhm', 0], '--fwhm must be positive'),
         (['--fwhm', 19], 'give --fwhm or --psf'),
         (['--preview', 0], '--preview must be at least 1'),
+        (['-o', 'b.jpg'], "the suffix of 'b.jpg' is not one of"),
         (['--psf', 'missing.fits'], 'missing.fits'),
         (['--protect', 'missing.fits'], 'missing.fits'),
     ],

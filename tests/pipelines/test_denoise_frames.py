@@ -175,6 +175,35 @@ def test_preview(frames, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['light.fits', 'look.png']
 
 
+@pytest.mark.parametrize('source', ['file', 'array'])
+def test_single_image(denoiser, frames, tmp_path, source):
+    """One image gives one image with its header, not a cube of one frame."""
+    cards = {'OBJECT': 'M 1', 'EGAIN': 1.0, 'CRVAL1': 10.0, 'CTYPE1': 'RA---TAN'}
+    cards |= {'CRVAL2': 20.0, 'CTYPE2': 'DEC--TAN'}
+    path, out = tmp_path / 'light.fits', tmp_path / 'out.fits'
+    fits.writeto(path, frames[0], fits.Header(cards))
+    given = path if source == 'file' else frames[:1]
+    denoise_frames(given, denoiser, output=out)
+    clean, header = fits.getdata(out), fits.getheader(out)
+    assert clean.shape == (80, 96)
+    assert clean.dtype.kind == 'f'
+    assert header['AFMETH'] == 'denoise'
+    assert header['AFMODEL'].startswith('denoise-sky')
+    if source == 'file':
+        assert header['OBJECT'] == 'M 1'
+        assert header['CTYPE1'] == 'RA---TAN'
+        assert header['AFGAIN'] == 1.0
+        alone = denoiser.denoise(af.io.read_ccd(path)).data
+        np.testing.assert_array_equal(clean, alone)
+    with pytest.raises(FileExistsError, match='own result'):
+        denoise_frames(path, denoiser, output=path, overwrite=True)
+    with pytest.raises(ValueError, match='to be a folder'):
+        denoise_frames(path, denoiser, output=tmp_path / 'out.tif')
+    path.rename(tmp_path / 'a.jpg')
+    with pytest.raises(ValueError, match=r"suffix of 'a\.jpg'"):
+        denoise_frames(tmp_path / 'a.jpg', denoiser, output=tmp_path / 'out')
+
+
 def test_files_beside_are_kept(frames, tmp_path, capsys):
     """A picture that is there beside the output is not replaced unasked."""
     write_ser(tmp_path / 'in.ser', frames, bit_depth=12)
