@@ -60,7 +60,8 @@ class FlatCorrector:
         Where the networks run. ``'cuda'`` raises if it cannot be used.
 
     n_threads : int, optional
-        Threads on the processor; all by default.
+        Threads of the networks, as in `~astroflat.neural.Session`. What is done
+        around them takes all processors that this process may use.
 
     Notes
     -----

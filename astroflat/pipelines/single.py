@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ['SingleReport', 'correct_singles']
 
+_IMAGES = ('.fits', '.fit', '.fts', '.gz', '.tif', '.tiff', '.png', '.xisf')
 # What the header of a corrected frame says of the networks that looked at it.
 _CARDS = ('AFMODEL', 'AFMODSHA', 'AFMODEL2', 'AFMODSH2', 'AFPROV')
 
@@ -188,6 +189,12 @@ def correct_singles(
 
 def _targets(files: list[Path], folder: Path, overwrite: bool) -> dict[Path, Path]:
     """Return where each file goes; all names are free, or may be replaced."""
+    if folder.suffix.lower() in _IMAGES and not folder.is_dir():
+        msg = (
+            f'output {folder.name!r} is to be a folder, in which each image gets its '
+            'own name again; give its name'
+        )
+        raise ValueError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     targets = {path: folder / path.name for path in files}
     if len(set(targets.values())) < len(files):

@@ -89,6 +89,13 @@ def test_rejected_frame_is_not_written(folder):
     assert json.loads((out / 'noise.json').read_text())['verdict'] == 'reject'
 
 
+def test_output_is_a_folder(folder, capsys):
+    """A name of an image would become the name of a folder."""
+    assert run(folder, '--output', str(folder / 'clean.fits')) == 1
+    assert 'is to be a folder' in capsys.readouterr().err
+    assert not (folder / 'clean.fits').exists()
+
+
 def test_reports_are_checked_before(folder, capsys):
     """A report that is there, or that two frames share, stops it at the beginning."""
     out = folder / 'out'
