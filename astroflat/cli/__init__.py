@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in argv if a in _COMMANDS), None)
     args = _parser(command).parse_args(argv)
+    # From its import on astropy shows warnings in its own way; ours comes after.
+    importlib.import_module('astropy')
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:

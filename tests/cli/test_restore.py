@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -265,6 +267,18 @@ def test_residuals_of_names_with_dots(light, tmp_path, capsys):
     names = [tmp_path / f'm1.002.fits{end}' for end in ('', '.gz')]
     assert run(*names, '-o', tmp_path / 'b', *options) == 1
     assert 'same name' in capsys.readouterr().err
+
+
+def test_warnings_in_a_process_of_their_own(tmp_path):
+    """A warning is a line that begins with the name of the program."""
+    from PIL import Image
+
+    Image.new('L', (64, 64), 9).save(tmp_path / 'a.jpg')
+    command = [sys.executable, '-m', 'astroflat', 'correct', str(tmp_path / 'a.jpg')]
+    command += ['-o', str(tmp_path / 'out'), '-q', '--device', 'cpu']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("astroflat: warning: 'a.jpg' is a JPEG")
 
 
 def test_rejected_result(light, tmp_path):
