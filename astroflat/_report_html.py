@@ -176,7 +176,8 @@ def _png(figure: Any) -> bytes:
         )
         raise TypeError(msg)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110, facecolor='white')
+    # Its own colour: the text of a dark style is white.
+    figure.savefig(buffer, format='png', dpi=110, facecolor='auto')
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from astropy.table import Table
 
 import astroflat as af
 from astroflat.cli import main
-from astroflat.cli._common import beside, parse_bytes
+from astroflat.cli._common import beside, parse_bytes, say
 from astroflat.io import open_frames, write_ser
 
 SHAPE = (96, 128)
@@ -228,3 +229,11 @@ def test_names_beside():
     """Reports take the name of the output, compressed or not."""
     assert beside('a/flat.fits', '.json').as_posix() == 'a/flat.json'
     assert beside('flat.fits.gz', '.png').name == 'flat.png'
+
+
+def test_signs_that_the_output_does_not_know(monkeypatch):
+    """A summary that cannot be encoded is printed with escapes, not an error."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(raw, encoding='ascii'))
+    say('1.2 ± 0.1 σ, Nébula_\udcfc.fits')
+    assert raw.getvalue().strip() == rb'1.2 \xb1 0.1 \u03c3, N\xe9bula_\udcfc.fits'

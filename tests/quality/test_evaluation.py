@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 import subprocess
 import sys
@@ -230,6 +231,18 @@ def test_page_of_many_rows_and_odd_figures():
     with pytest.raises(TypeError, match='str'):
         report.to_html(figures={'p': 'plot.png'})
     assert report.to_html(tables={'empty': []}).count('<section>') == 0
+
+
+def test_figure_of_a_dark_style():
+    """A page keeps the ground of a figure: light text stays readable."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from astroflat._report_html import _png
+
+    figure = Figure(figsize=(1, 1), facecolor='black')
+    with Image.open(io.BytesIO(_png(figure))) as image:
+        assert image.convert('RGB').getpixel((0, 0)) == (0, 0, 0)
 
 
 def test_merged_reports():
