@@ -36,8 +36,8 @@ def fingerprint(source: Any) -> str:
     Parameters
     ----------
     source : path, list of path, array, CCDData, number, str or None
-        The input. A file is known by its name, size and time of change; an
-        array by its content.
+        The input. A file, also of a pattern, is known by its name, size and
+        time of change; arrays and open frames by their content.
 
     Returns
     -------
@@ -77,6 +77,8 @@ def _feed(digest: Any, source: Any) -> None:
         stat = path.stat()
         text = f'{path.name}|{stat.st_size}|{stat.st_mtime_ns}'
         digest.update(text.encode())
+    elif isinstance(source, str) and any(c in source for c in '*?[~'):
+        _feed_pattern(digest, source)
     elif isinstance(source, (list, tuple)):
         for item in source:
             _feed(digest, item)
@@ -84,13 +86,55 @@ def _feed(digest: Any, source: Any) -> None:
     elif hasattr(source, 'files_filtered'):
         _feed(digest, [Path(p) for p in source.files_filtered(include_path=True)])
     elif hasattr(source, 'data') and hasattr(source, 'mask'):
-        _feed(digest, np.asarray(source.data))
-        _feed(digest, None if source.mask is None else np.asarray(source.mask))
+        _feed_container(digest, source)
     elif isinstance(source, np.ndarray):
         digest.update(f'{source.dtype.str}{source.shape}'.encode())
+        digest.update(str(getattr(source, 'unit', '')).encode())
         digest.update(np.ascontiguousarray(source).view(np.uint8).data)
     else:
-        digest.update(repr(source).encode())
+        _feed_object(digest, source)
+
+
+def _feed_pattern(digest: Any, pattern: str) -> None:
+    """Feed the files of a pattern; other texts are themselves."""
+    from astroflat.io._resolve import list_files
+
+    try:
+        files: Any = list_files(pattern)
+    except (OSError, ValueError):
+        files = []
+    digest.update(pattern.encode())
+    _feed(digest, files)
+
+
+def _feed_container(digest: Any, source: Any) -> None:
+    """Feed an image with its mask, uncertainty and unit."""
+    uncertainty = getattr(source, 'uncertainty', None)
+    _feed(digest, np.asarray(source.data))
+    _feed(digest, None if source.mask is None else np.asarray(source.mask))
+    digest.update(str(getattr(source, 'unit', '')).encode())
+    if uncertainty is not None and uncertainty.array is not None:
+        digest.update(type(uncertainty).__name__.encode())
+        _feed(digest, np.asarray(uncertainty.array))
+
+
+def _feed_object(digest: Any, source: Any) -> None:
+    """Feed frames that are open, or anything that its name describes."""
+    digest.update(repr(source).encode())
+    if hasattr(source, 'dask') and hasattr(source, 'chunks'):
+        # The name of a dask array is a hash; what it prints is not.
+        digest.update(str(source.name).encode())
+    elif hasattr(source, 'mask_rows'):
+        # Stacks of the same size print alike.
+        for i, frame in enumerate(source):
+            _feed(digest, frame)
+            mask = source[i : i + 1].mask_rows(0, source.shape[1])
+            _feed(digest, mask)
+    elif hasattr(source, 'timestamps'):
+        _feed(digest, source.path)
+    elif hasattr(source, '__next__'):
+        # Nobody knows what an iterator will yield.
+        digest.update(os.urandom(16))
 
 
 def _is_file(source: Any) -> bool:

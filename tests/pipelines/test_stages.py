@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
 
+from astroflat.io import open_frames
 from astroflat.pipelines._stages import StageStore, fingerprint
 
 
@@ -104,3 +105,37 @@ def test_fingerprints(tmp_path):
     assert before == fingerprint(str(path))
     path.write_bytes(b'12')
     assert fingerprint(path) != before
+
+
+def _with_error(value):
+    data = np.zeros((4, 5))
+    return CCDData(data, unit='adu', uncertainty=StdDevUncertainty(data + value))
+
+
+def _dask(value):
+    return pytest.importorskip('dask.array').from_array(np.full((3, 4, 5), value))
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda value: open_frames(np.full((3, 4, 5), value)),
+        lambda value: open_frames(np.arange(80.0).reshape(4, 4, 5))[value : value + 2],
+        _with_error,
+        _dask,
+    ],
+    ids=['stack', 'part', 'uncertainty', 'dask'],
+)
+def test_content_counts(make):
+    """Inputs that print alike but hold other numbers have other keys."""
+    assert fingerprint(make(1)) == fingerprint(make(1))
+    assert fingerprint(make(1)) != fingerprint(make(2))
+
+
+def test_pattern_stands_for_its_files(tmp_path):
+    """A file more that matches a pattern is noticed."""
+    (tmp_path / 'a1.fits').write_bytes(b'1')
+    before = fingerprint(str(tmp_path / 'a*.fits'))
+    assert before == fingerprint(str(tmp_path / 'a*.fits'))
+    (tmp_path / 'a2.fits').write_bytes(b'2')
+    assert before != fingerprint(str(tmp_path / 'a*.fits'))
