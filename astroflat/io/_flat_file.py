@@ -62,7 +62,7 @@ def clean_flat(ccd: CCDData) -> tuple[CCDData, int]:
         data,
         unit=u.dimensionless_unscaled,
         mask=mask if mask.any() else None,
-        uncertainty=_clean_uncertainty(ccd.uncertainty, factor),
+        uncertainty=_clean_uncertainty(ccd.uncertainty, factor, mask),
         wcs=ccd.wcs,
         psf=ccd.psf,
         meta=ccd.header,
@@ -70,12 +70,16 @@ def clean_flat(ccd: CCDData) -> tuple[CCDData, int]:
     return flat, n_filled
 
 
-def _clean_uncertainty(uncertainty: Any, factor: float) -> Any:
-    """Return a finite float32 uncertainty: ccdproc spreads one NaN no further."""
+def _clean_uncertainty(uncertainty: Any, factor: float, mask: np.ndarray) -> Any:
+    """Return a float32 uncertainty, finite under the mask; None if none is known."""
     if uncertainty is None:
         return None
     array = scaled_uncertainty(uncertainty, factor).array.astype(np.float32)
-    array[~np.isfinite(array)] = 0
+    unknown = ~np.isfinite(array)
+    if (unknown | mask).all():
+        return None
+    # Elsewhere it stays unknown: 0 would be a claim.
+    array[unknown & mask] = 0
     return type(uncertainty)(array)
 
 

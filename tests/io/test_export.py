@@ -393,3 +393,15 @@ def test_overflow_of_float32_is_counted():
     samples = to_samples(np.array([[1e300, 1.0, np.inf]]), np.float32)
     assert samples.n_clipped == 1
     assert np.isinf(samples.data[0, 0])
+
+
+def test_unknown_uncertainty_is_not_zero(tmp_path):
+    """What is not known of a good pixel is not written as perfect."""
+    unc = np.full(FLAT.shape, 0.01, np.float32)
+    unc[3, 4] = np.nan
+    for error, name in ((unc, 'a.fits'), (unc * np.nan, 'b.fits')):
+        ccd = CCDData(FLAT, unit='', uncertainty=StdDevUncertainty(error))
+        write_flat(ccd, tmp_path / name)
+    found = read_ccd(tmp_path / 'a.fits').uncertainty.array
+    assert np.argwhere(np.isnan(found)).tolist() == [[3, 4]]
+    assert read_ccd(tmp_path / 'b.fits').uncertainty is None
