@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ['add_arguments', 'run']
 
+# What only the networks can be told, and what they are told by default.
+_NETWORK = {
+    'mode': 'both',
+    'parts': 'all',
+    'strength': 1.0,
+    'stretched': False,
+    'model': 'default',
+    'force': False,
+    'keep_flats': False,
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
@@ -123,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_networks(args)
     from astroflat import DegradationModel, correct_frames
 
+    _refuse_network_options(args)
     model = DegradationModel(
         Path(args.flat),
         None if args.gradient is None else Path(args.gradient),
@@ -150,6 +162,18 @@ def run(args: argparse.Namespace) -> int:
         quiet=args.quiet,
     )
     return 0
+
+
+def _refuse_network_options(args: argparse.Namespace) -> None:
+    """Raise if an option was given that a flat leaves without effect."""
+    given = [
+        f'--{name.replace("_", "-")}'
+        for name, default in _NETWORK.items()
+        if getattr(args, name) != default
+    ]
+    if given:
+        msg = f'{", ".join(given)} would do nothing with --flat; leave out one of them'
+        raise ValueError(msg)
 
 
 def _run_networks(args: argparse.Namespace) -> int:

@@ -117,3 +117,10 @@ def test_options_of_a_flat_need_a_flat(folder, capsys):
     out = str(folder / 'out')
     assert run(folder, '--output', out, '--normalize', 'mean') == 1
     assert '--flat' in capsys.readouterr().err
+
+
+def test_options_of_networks_exclude_a_flat(tmp_path, capsys):
+    """An option that would do nothing is an error, not silence."""
+    args = ['correct', 'a.fits', '-o', str(tmp_path / 'o'), '--flat', 'f.fits']
+    assert main([*args, '--strength', '0.5', '--keep-flats']) == 1
+    assert '--strength, --keep-flats would do nothing' in capsys.readouterr().err
