@@ -27,6 +27,9 @@ _DEFAULTS = {
     'size': 256,
     'images': None,
     'share': 0.3,
+    'nebulae': None,
+    'day': None,
+    'parts': 'both',
     'curriculum': 0.0,
     'validation': 256,
     'start': None,
@@ -45,6 +48,8 @@ _DATA = (
     'workers',
     'images',
     'share',
+    'nebulae',
+    'parts',
     'curriculum',
     'validation',
 )
@@ -85,6 +90,11 @@ def _add_network(group: Any) -> None:
         choices=('shipped', 'attention'),
         help='the two that come with astroflat, or the attention U-Net that sees '
         'every pixel',
+    )
+    group.add_argument(
+        '--parts',
+        choices=('both', 'fields', 'dust'),
+        help='which of the two networks to train; default both',
     )
     group.add_argument('--width', type=int, help='channels of the U-Net; default 32')
     group.add_argument('--depth', type=int, help='grids of the U-Net; default 4')
@@ -147,6 +157,18 @@ def _add_data(group: Any) -> None:
         '--share', type=float, help='part of the skies out of them; default 0.3'
     )
     group.add_argument(
+        '--nebulae',
+        type=float,
+        metavar='PART',
+        help='part of the simulated night skies that nebulae fill; default 3/7',
+    )
+    group.add_argument(
+        '--day',
+        type=float,
+        metavar='PART',
+        help='part of the frames that show the Sun or the Moon; default 0.35',
+    )
+    group.add_argument(
         '--curriculum',
         type=float,
         metavar='PART',
@@ -176,8 +198,6 @@ def run(args: argparse.Namespace) -> int:
     ValueError
         If there is a run in the folder and it is not to be resumed.
     """
-    from astroflat.training.flat import FlatData
-
     if (Path(args.folder) / 'checkpoint.json').exists() and not args.resume:
         msg = f'there is a run in {args.folder!r}: add --resume, or take another folder'
         raise ValueError(msg)
@@ -186,9 +206,7 @@ def run(args: argparse.Namespace) -> int:
     result = train(
         args.folder,
         _settings(options),
-        data=FlatData(
-            seed=options['pool_seed'], **{name: options[name] for name in _DATA}
-        ),
+        data=_data(options),
         start=options['start'],
         resume=args.resume,
         say=_silent if args.quiet else _say,
@@ -199,12 +217,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _data(options: dict[str, Any]) -> Any:
+    """Return what to train on."""
+    from astroflat.training.flat import FlatData
+    from astroflat.training.flat_frames import FrameOptions
+
+    frames = None if options['day'] is None else FrameOptions(day=options['day'])
+    same = {name: options[name] for name in _DATA}
+    return FlatData(seed=options['pool_seed'], options=frames, **same)
+
+
 def _training(options: dict[str, Any]) -> tuple[Any, str]:
     """Return what trains the network, and the name of its weights."""
     if options['architecture'] == 'shipped':
         from astroflat.training.flat import train_flat
 
         return train_flat, 'flat.safetensors'
+    if options['parts'] != 'both':
+        msg = f'--parts must be both for the attention U-Net, not {options["parts"]!r}'
+        raise ValueError(msg)
     import functools
 
     from astroflat.training.attention_unet import AttentionResUNetFG

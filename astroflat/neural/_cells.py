@@ -3,7 +3,7 @@
 From an image to what the networks for flats see of it.
 
 The training makes the same numbers with the same steps, see
-`astroflat.training.flat_frames`; a test holds the two together.
+`astroflat.training.flat_inputs`; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from astroflat.training.flat_figures import draw_curves, draw_panels
-from astroflat.training.flat_frames import FrameComposer, FrameOptions
+from astroflat.training.flat_frames import FrameComposer, FrameOptions, Parts
 from astroflat.training.flat_losses import LossWeights, flat_loss
 from astroflat.training.flat_nets import FlatNets
 from astroflat.training.flat_start import load_start
@@ -34,7 +34,9 @@ from astroflat.training.pools import (
     Producer,
     draw_components,
     draw_day,
+    draw_nebula,
     draw_night,
+    draw_stars,
 )
 from astroflat.training.user_images import OwnImages
 
@@ -70,6 +72,11 @@ class FlatData:
         Folder with own images, linear and flat, to be taken as skies too.
     share : float, optional
         Part of the night skies that is taken from them.
+    nebulae : float or None, optional
+        Part of the simulated night skies that nebulae fill; three of seven by
+        default.
+    parts : {'both', 'fields', 'dust'}, optional
+        The network to train; the other stays as it is.
     curriculum : float, optional
         Part of the run in which the strength of the fields rises.
     validation : int, optional
@@ -87,6 +94,8 @@ class FlatData:
     workers: int | None = None
     images: Path | str | None = None
     share: float = 0.3
+    nebulae: float | None = None
+    parts: Parts = 'both'
     curriculum: float = 0.0
     validation: int = 256
     options: FrameOptions | None = None
@@ -101,19 +110,28 @@ class FlatData:
             if getattr(self, name) < 1:
                 msg = f'{name} must be at least 1, not {getattr(self, name)}'
                 raise ValueError(msg)
-        for name in ('share', 'curriculum'):
-            if not 0.0 <= getattr(self, name) <= 1.0:
+        if self.parts not in get_args(Parts):
+            msg = f'parts must be one of {list(get_args(Parts))}, not {self.parts!r}'
+            raise ValueError(msg)
+        for name in ('share', 'curriculum', 'nebulae'):
+            if not 0.0 <= (getattr(self, name) or 0.0) <= 1.0:
                 msg = f'{name} must be between 0 and 1, not {getattr(self, name)}'
                 raise ValueError(msg)
 
     def producers(self) -> list[tuple[Producer, float]]:
         """Return who draws what, and how often."""
-        if self.images is None:
-            return list(_PRODUCERS)
-        night = _PRODUCERS[0][1]
-        own = (OwnImages(self.images), self.share * night)
-        rest = (draw_night, (1.0 - self.share) * night)
-        return [part for part in (rest, own) if part[1] > 0] + list(_PRODUCERS[1:])
+        (_, share), *rest = _PRODUCERS
+        night = [_PRODUCERS[0]]
+        if self.nebulae is not None:
+            night = [
+                (draw_nebula, self.nebulae * share),
+                (draw_stars, (1.0 - self.nebulae) * share),
+            ]
+        if self.images is not None:
+            own = (OwnImages(self.images), self.share * share)
+            night = [(draw, (1.0 - self.share) * part) for draw, part in night]
+            night.append(own)
+        return [(draw, part) for draw, part in night if part > 0] + rest
 
 
 def train_flat(
@@ -162,6 +180,7 @@ def train_flat(
     model = model or FlatNets()
     if start is not None:
         load_start(model, start)
+    _freeze(model, data.parts)
     pool = ArrayPool(
         data.producers(),
         size=data.size,
@@ -206,12 +225,18 @@ def train_flat(
     return result
 
 
+def _freeze(model: FlatNets, parts: Parts) -> None:
+    """Leave a network that is not trained as it is."""
+    for name in ('fields', 'dust'):
+        getattr(model, name).requires_grad_(parts in ('both', name))
+
+
 class _Draw:
     """Draws batches with the generator of the loop, so that it can be resumed."""
 
     def __init__(self, pool: ArrayPool, data: FlatData, progress: _Progress) -> None:
         self.pool, self.data, self.progress = pool, data, progress
-        self.composer = FrameComposer(pool, options=data.options)
+        self.composer = FrameComposer(pool, options=data.options, parts=data.parts)
 
     def __call__(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
         self.pool.take(limit=2)
@@ -219,7 +244,7 @@ class _Draw:
         if self.data.curriculum:
             part = min(1.0, self.progress() / self.data.curriculum)
             self.composer.ceiling = _EASY + (1.0 - _EASY) * part
-        return vars(self.composer.compose(self.data.batch))
+        return self.composer.compose(self.data.batch).to_dict()
 
 
 class _Progress:

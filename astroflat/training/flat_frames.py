@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional
 
-from astroflat.neural._cells import BLOCK, N_SORTED, STRETCH
+from astroflat.neural._cells import BLOCK
+from astroflat.training.flat_inputs import _level, describe_cells, describe_pixels
 from astroflat.training.pools import ArrayPool
 
 __all__ = [
     'FrameComposer',
     'FrameOptions',
     'Frames',
-    'describe_cells',
-    'describe_pixels',
+    'Parts',
 ]
+
+#: Networks that a training is for.
+Parts = Literal['both', 'fields', 'dust']
 
 # Stray light of the Sun and the Moon is weaker than a gradient of the night sky.
 _STRAY = 0.2
@@ -55,6 +59,13 @@ class FrameOptions:
     masked: float = 0.1
     levels: tuple[float, float] = (70.0, 20_000.0)
 
+    def __post_init__(self) -> None:
+        """Refuse shares that cannot be."""
+        for name in ('day', 'clean', 'absent', 'masked'):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                msg = f'{name} must be between 0 and 1, not {getattr(self, name)}'
+                raise ValueError(msg)
+
 
 @dataclass
 class Frames:
@@ -63,110 +74,30 @@ class Frames:
 
     Parameters
     ----------
-    cells : torch.Tensor
-        Input of `FieldsNet`, ``(b, 21, h, w)``.
-    pixels : torch.Tensor
-        Input of `DustNet`, ``(b, 34, h', w')``.
-    fields : torch.Tensor
+    cells : torch.Tensor or None
+        Input of `FieldsNet`, ``(b, 21, h, w)``; None with ``parts='dust'``.
+    pixels : torch.Tensor or None
+        Input of `DustNet`, ``(b, 34, h', w')``; None with ``parts='fields'``.
+    fields : torch.Tensor or None
         log V and G over the level, of mean 0, ``(b, 2, h / 2, w / 2)``.
-    dust : torch.Tensor
+    dust : torch.Tensor or None
         log D, ``(b, 1, 2 h', 2 w')``.
-    valid : torch.Tensor
+    valid : torch.Tensor or None
         Share of valid pixels of the cells of ``pixels``, on the grid of
         ``dust``.
     """
 
-    cells: torch.Tensor
-    pixels: torch.Tensor
-    fields: torch.Tensor
-    dust: torch.Tensor
-    valid: torch.Tensor
+    cells: torch.Tensor | None = None
+    pixels: torch.Tensor | None = None
+    fields: torch.Tensor | None = None
+    dust: torch.Tensor | None = None
+    valid: torch.Tensor | None = None
 
-
-def _stretch(relative: torch.Tensor) -> torch.Tensor:
-    return torch.asinh(STRETCH * relative) / STRETCH
-
-
-def _blocks(image: torch.Tensor, block: int) -> torch.Tensor:
-    """Return the pixels of each block, ``(b, block ** 2, h, w)``."""
-    return functional.pixel_unshuffle(image[:, None], block)
-
-
-def _sorted_groups(image: torch.Tensor, block: int) -> torch.Tensor:
-    """Return what `astroflat.neural._cells.sorted_groups` does, for a batch."""
-    values = _blocks(image, block).sort(dim=1).values
-    b, _, h, w = values.shape
-    return values.reshape(b, N_SORTED, -1, h, w).mean(dim=2)
-
-
-def _spread(groups: torch.Tensor) -> torch.Tensor:
-    """Return the channel of the noise: its logarithm, one number per frame."""
-    spread = 0.5 * (groups[:, 12] - groups[:, 3]).flatten(1).median(dim=1).values
-    return torch.log10(spread.clamp_min(1e-4))[:, None, None, None] + 2.0
-
-
-def _level(image: torch.Tensor) -> torch.Tensor:
-    """Return the medians of frames, or a quarter of the means if that is more."""
-    rows = image.flatten(1)
-    level = torch.maximum(rows.median(dim=1).values, 0.25 * rows.mean(dim=1))
-    return level.clamp_min(1e-3)[:, None, None]
-
-
-def describe_cells(
-    image: torch.Tensor, valid: torch.Tensor, block: int
-) -> torch.Tensor:
-    """
-    Make the input of `FieldsNet`.
-
-    Parameters
-    ----------
-    image : torch.Tensor
-        Frames over their level, less 1, ``(b, ny, nx)``.
-    valid : torch.Tensor
-        Share of valid pixels of each cell, ``(b, h, w)``.
-    block : int
-        Pixels along a cell.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(b, 21, h, w)``.
-    """
-    groups = _sorted_groups(_stretch(image), block)
-    b, _, h, w = groups.shape
-    noise = _spread(groups).expand(b, 1, h, w)
-    groups = groups * (valid[:, None] > 0)
-    half = 0.5 * math.hypot(h, w)
-    y = (torch.arange(h, device=image.device) - 0.5 * (h - 1)) / half
-    x = (torch.arange(w, device=image.device) - 0.5 * (w - 1)) / half
-    y, x = torch.meshgrid(y, x, indexing='ij')
-    place = torch.stack([x, y, x * x + y * y]).expand(b, 3, h, w)
-    return torch.cat([groups, valid[:, None], noise, place.to(groups.dtype)], dim=1)
-
-
-def describe_pixels(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """
-    Make the input of `DustNet`.
-
-    Parameters
-    ----------
-    image : torch.Tensor
-        Frames over their level, less 1, free of smooth fields, ``(b, ny, nx)``.
-    valid : torch.Tensor
-        Share of valid pixels of each cell, ``(b, h, w)``.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(b, 34, h, w)``.
-    """
-    image = _stretch(image)
-    groups = _sorted_groups(image, BLOCK)
-    b, _, h, w = groups.shape
-    noise = _spread(groups).expand(b, 1, h, w)
-    seen = (valid[:, None] > 0).to(groups.dtype)
-    raw = _blocks(image, BLOCK)
-    return torch.cat([raw * seen, groups * seen, valid[:, None], noise], dim=1)
+    def to_dict(self) -> dict[str, torch.Tensor]:
+        """Return what there is by name."""
+        return {
+            name: values for name, values in vars(self).items() if values is not None
+        }
 
 
 class FrameComposer:
@@ -182,6 +113,8 @@ class FrameComposer:
         How often frames have what.
     seed : int, optional
         Seed of the generator on the device.
+    parts : {'both', 'fields', 'dust'}, optional
+        The networks that frames are described for.
 
     Attributes
     ----------
@@ -190,9 +123,15 @@ class FrameComposer:
     """
 
     def __init__(
-        self, pool: ArrayPool, *, options: FrameOptions | None = None, seed: int = 1
+        self,
+        pool: ArrayPool,
+        *,
+        options: FrameOptions | None = None,
+        seed: int = 1,
+        parts: Parts = 'both',
     ) -> None:
         self.pool = pool
+        self.parts = parts
         self.options = options or FrameOptions()
         self.ceiling = 1.0
         self.device = pool.device
@@ -346,11 +285,25 @@ class FrameComposer:
         gradient: torch.Tensor,
         block: int,
     ) -> Frames:
-        valid = self._valid(image, block)
-        cells = describe_cells(image, valid, block)
-        fields = torch.stack([smooth.log(), gradient], dim=1)
-        fields = functional.avg_pool2d(fields, 2 * block)
-        fields = fields - fields.mean(dim=(2, 3), keepdim=True)
+        frames = Frames()
+        if self.parts != 'dust':
+            valid = self._valid(image, block)
+            frames.cells = describe_cells(image, valid, block)
+            fields = torch.stack([smooth.log(), gradient], dim=1)
+            fields = functional.avg_pool2d(fields, 2 * block)
+            frames.fields = fields - fields.mean(dim=(2, 3), keepdim=True)
+        if self.parts != 'fields':
+            self._describe_dust(frames, image, smooth, dust, gradient)
+        return frames
+
+    def _describe_dust(
+        self,
+        frames: Frames,
+        image: torch.Tensor,
+        smooth: torch.Tensor,
+        dust: torch.Tensor,
+        gradient: torch.Tensor,
+    ) -> None:
         # What is left of the smooth fields when dust is looked for.
         n = len(image)
         left = 0.3 * self._normal(n, 1, 1) * (self._uniform(n) < 0.7)
@@ -358,9 +311,9 @@ class FrameComposer:
         flat = (image + 1.0 - (1.0 - add) * gradient) / smooth ** (1.0 - left)
         flat, dust = self._window(flat, dust)
         seen = self._valid(flat, BLOCK)
-        pixels = describe_pixels(flat / _level(flat) - 1.0, seen)
-        target = functional.avg_pool2d(dust[:, None], 2).clamp_min(0.02).log()
-        return Frames(cells, pixels, fields, target, _enlarge(seen, 2)[:, None])
+        frames.pixels = describe_pixels(flat / _level(flat) - 1.0, seen)
+        frames.dust = functional.avg_pool2d(dust[:, None], 2).clamp_min(0.02).log()
+        frames.valid = _enlarge(seen, 2)[:, None]
 
     def _window(
         self, image: torch.Tensor, dust: torch.Tensor

@@ -114,7 +114,7 @@ def flat_loss(
     model : torch.nn.Module
         A `FlatNets`.
     batch : dict of torch.Tensor
-        The parts of `Frames` by name.
+        The parts of `Frames` by name; those of one network alone will do.
     weights : LossWeights or None, optional
         Weights of the terms.
 
@@ -124,9 +124,12 @@ def flat_loss(
         The terms, not weighted, and their weighted sum ``loss``.
     """
     weights = weights or LossWeights()
-    fields, better, _, dust = model(batch['cells'], batch['pixels'])
-    terms = _fields_terms(fields, better, batch['fields'])
-    terms |= _dust_terms(dust, batch['dust'], batch['valid'])
+    fields, better, _, dust = model(batch.get('cells'), batch.get('pixels'))
+    terms = {}
+    if 'cells' in batch:
+        terms |= _fields_terms(fields, better, batch['fields'])
+    if 'pixels' in batch:
+        terms |= _dust_terms(dust, batch['dust'], batch['valid'])
     total = sum(getattr(weights, name) * value for name, value in terms.items())
     return {'loss': total, **terms}
 

@@ -317,20 +317,22 @@ class FlatNets(nn.Module):
         self.fields = fields or FieldsNet()
         self.dust = dust or DustNet()
 
-    def forward(self, cells: torch.Tensor, pixels: torch.Tensor) -> tuple:
+    def forward(self, cells: torch.Tensor | None, pixels: torch.Tensor | None) -> tuple:
         """
-        Run both.
+        Run both, or one of them.
 
         Parameters
         ----------
-        cells : torch.Tensor
+        cells : torch.Tensor or None
             For `FieldsNet`.
-        pixels : torch.Tensor
+        pixels : torch.Tensor or None
             For `DustNet`.
 
         Returns
         -------
         tuple
-            The three outputs of the first and the one of the second.
+            The three outputs of the first and the one of the second; None for
+            what was given nothing.
         """
-        return (*self.fields(cells), self.dust(pixels))
+        fields = (None, None, None) if cells is None else self.fields(cells)
+        return (*fields, None if pixels is None else self.dust(pixels))

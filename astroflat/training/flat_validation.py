@@ -70,7 +70,7 @@ def make_validation(
     composer = FrameComposer(pool, options=options, seed=seed)
     batches, made = [], 0
     while made < n:
-        batches.append(vars(composer.compose(min(_BATCH, n))))
+        batches.append(composer.compose(min(_BATCH, n)).to_dict())
         made += len(batches[-1]['cells'])
     return batches
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from astroflat.training.flat_frames import (
-    FrameComposer,
+from astroflat.training.flat_frames import FrameComposer
+from astroflat.training.flat_inputs import (
     _blocks,
     _level,
+    _sorted,
     _spread,
     _stretch,
 )
@@ -113,7 +114,7 @@ def describe_full(light: torch.Tensor) -> torch.Tensor:
     """
     image = _stretch(light - 1.0)
     b, h, w = image.shape
-    noise = _spread(_blocks(image, _CELL).sort(dim=1).values).expand(b, 1, h, w)
+    noise = _spread(_sorted(_blocks(image, _CELL))).expand(b, 1, h, w)
     y = torch.linspace(-1.0, 1.0, h, device=light.device)
     x = torch.linspace(-1.0, 1.0, w, device=light.device)
     y, x = torch.meshgrid(y, x, indexing='ij')

@@ -20,20 +20,22 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ['ArrayPool', 'Producer', 'draw_components', 'draw_day', 'draw_night']
+__all__ = [
+    'ArrayPool',
+    'Producer',
+    'draw_components',
+    'draw_day',
+    'draw_nebula',
+    'draw_night',
+    'draw_stars',
+]
 
 #: Makes a named set of arrays of one shape from a generator.
 Producer = Callable[[np.random.Generator, int], Mapping[str, np.ndarray]]
 
-_NIGHT = (
-    'starfield',
-    'open_cluster',
-    'globular_cluster',
-    'galaxies',
-    'emission_nebula',
-    'reflection_nebula',
-    'dark_nebula',
-)
+_STARS = ('starfield', 'open_cluster', 'globular_cluster', 'galaxies')
+_NEBULAE = ('emission_nebula', 'reflection_nebula', 'dark_nebula')
+_NIGHT = _STARS + _NEBULAE
 _DAY = ('granulation', 'sunspot', 'active_region', 'moon')
 _BATCH = 8
 # What is near 1 is kept as its distance from 1: half precision is relative.
@@ -42,7 +44,7 @@ _TOP = 6e4
 
 def draw_night(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
     """
-    Draw a sky at night.
+    Draw a sky at night, of any kind.
 
     Parameters
     ----------
@@ -57,12 +59,45 @@ def draw_night(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         ``night``, float16 of shape ``(size, size)``: the light in units of
         the sky level, less 1.
     """
-    from astroflat.degradation import make_scene
+    return {'night': _draw_scene(rng, size, _NIGHT)}
 
-    kind = _NIGHT[rng.integers(len(_NIGHT))]
-    fwhm = 3.0 if rng.uniform() < 0.4 else float(np.exp(rng.uniform(0.4, 1.7)))
-    scene = make_scene((size, size), kind=kind, rng=rng, level=1000.0, fwhm=fwhm)
-    return {'night': np.clip(scene / 1000.0 - 1.0, -1.0, _TOP).astype(np.float16)}
+
+def draw_stars(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    """
+    Draw a sky of stars, clusters or galaxies.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of random numbers.
+    size : int
+        Side of the square frame in pixels.
+
+    Returns
+    -------
+    dict
+        As `draw_night`.
+    """
+    return {'night': _draw_scene(rng, size, _STARS)}
+
+
+def draw_nebula(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    """
+    Draw a sky with a nebula that fills the frame.
+
+    Parameters
+    ----------
+    rng : `numpy.random.Generator`
+        Source of random numbers.
+    size : int
+        Side of the square frame in pixels.
+
+    Returns
+    -------
+    dict
+        As `draw_night`.
+    """
+    return {'night': _draw_scene(rng, size, _NEBULAE)}
 
 
 def draw_day(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
@@ -82,12 +117,19 @@ def draw_day(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         ``day``, float16 of shape ``(size, size)``: the light in units of its
         mean, less 1.
     """
+    return {'day': _draw_scene(rng, size, _DAY)}
+
+
+def _draw_scene(
+    rng: np.random.Generator, size: int, kinds: Sequence[str]
+) -> np.ndarray:
+    """Draw a scene of one of the kinds, in units of its level, less 1."""
     from astroflat.degradation import make_scene
 
-    kind = _DAY[rng.integers(len(_DAY))]
+    kind = kinds[rng.integers(len(kinds))]
     fwhm = 3.0 if rng.uniform() < 0.4 else float(np.exp(rng.uniform(0.4, 1.7)))
     scene = make_scene((size, size), kind=kind, rng=rng, level=1000.0, fwhm=fwhm)
-    return {'day': np.clip(scene / 1000.0 - 1.0, -1.0, _TOP).astype(np.float16)}
+    return np.clip(scene / 1000.0 - 1.0, -1.0, _TOP).astype(np.float16)
 
 
 def draw_components(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,12 +17,8 @@ pytest.importorskip('safetensors')
 
 from astroflat.neural import _cells  # noqa: E402
 from astroflat.training.flat import FlatData, train_flat  # noqa: E402
-from astroflat.training.flat_frames import (  # noqa: E402
-    FrameComposer,
-    FrameOptions,
-    describe_cells,
-    describe_pixels,
-)
+from astroflat.training.flat_frames import FrameComposer, FrameOptions  # noqa: E402
+from astroflat.training.flat_inputs import describe_cells, describe_pixels  # noqa: E402
 from astroflat.training.flat_losses import flat_loss, pinball  # noqa: E402
 from astroflat.training.flat_nets import DustNet, FieldsNet, FlatNets  # noqa: E402
 from astroflat.training.flat_validation import (  # noqa: E402
@@ -121,6 +118,24 @@ def test_ceiling_is_the_highest_difficulty(fixed_pool):
         fields.append(composer._draw(6)[3])
     assert fields[0].abs().max() > 0.01
     assert torch.allclose(0.1 * fields[0], fields[1], atol=1e-7)
+
+
+@pytest.mark.parametrize('parts', ['fields', 'dust'])
+def test_parts_are_those_of_the_whole(fixed_pool, parts):
+    """Described for one network, a frame lacks what the other would see."""
+    frames = FrameComposer(fixed_pool(), seed=4, parts=parts).compose(8).to_dict()
+    mine, other = {'cells', 'fields'}, {'pixels', 'dust', 'valid'}
+    assert set(frames) == (mine if parts == 'fields' else other)
+    if parts == 'fields':
+        # What is drawn first is drawn alike.
+        whole = FrameComposer(fixed_pool(), seed=4).compose(8).to_dict()
+        assert all(torch.equal(values, whole[k]) for k, values in frames.items())
+    net = small_nets()
+    terms = flat_loss(net, frames)
+    assert torch.isfinite(terms['loss'])
+    terms['loss'].backward()
+    learn = {n.split('.')[0] for n, p in net.named_parameters() if p.grad is not None}
+    assert learn == {parts}
 
 
 # ------------------------------------------------------------- losses
@@ -336,6 +351,18 @@ def test_training_lowers_the_loss(tmp_path, data):
         assert (tmp_path / name).stat().st_size > 5000
 
 
+@pytest.mark.parametrize('parts', ['fields', 'dust'])
+def test_other_network_stays(tmp_path, data, parts):
+    """Where one network is trained, the other comes out as it went in."""
+    result = train(tmp_path, 3, replace(data, parts=parts))
+    before = small_nets().state_dict()
+    for model in (result.model, result.average):
+        state = model.state_dict()
+        same = {k for k, values in before.items() if torch.equal(values, state[k])}
+        assert same.isdisjoint({f'{parts}.head.weight', f'{parts}.encoder.stem.weight'})
+        assert {k for k in before if not k.startswith(parts)} <= same
+
+
 def test_resumed_run_is_the_same(tmp_path, data):
     """Four steps, stopped after two and gone on with, are four steps at once."""
     whole = train(tmp_path / 'whole', 4, data, save_every=2)
@@ -379,6 +406,46 @@ def test_data_are_checked():
         FlatData(size=100)
     with pytest.raises(ValueError, match=r'share must be between 0 and 1, not 1\.5'):
         FlatData(share=1.5)
+    with pytest.raises(ValueError, match='nebulae must be between 0 and 1, not 2'):
+        FlatData(nebulae=2)
+    with pytest.raises(ValueError, match='day must be between 0 and 1, not -1'):
+        FrameOptions(day=-1)
+    with pytest.raises(ValueError, match=r"parts must be one of .*, not 'all'"):
+        FlatData(parts='all')
+
+
+def test_share_of_nebulae(tmp_path, monkeypatch):
+    """Nights are shared out to nebulae, stars and own images; days stay."""
+    from PIL import Image
+
+    from astroflat.training import pools
+
+    shares = dict(FlatData(nebulae=0.75).producers())
+    assert abs(shares[pools.draw_nebula] - 0.3) < 1e-12
+    assert abs(shares[pools.draw_stars] - 0.1) < 1e-12
+    assert shares[pools.draw_day] == shares[pools.draw_components] == 0.3
+    assert pools.draw_stars not in dict(FlatData(nebulae=1.0).producers())
+    Image.fromarray(np.ones((64, 64), 'u1')).save(tmp_path / 'a.png')
+    mixed = FlatData(nebulae=0.5, images=tmp_path, share=0.5).producers()
+    assert np.allclose([share for _, share in mixed], [0.1, 0.1, 0.2, 0.3, 0.3])
+    kinds: list[str] = []
+
+    def scene(shape, *, kind, **_):
+        kinds.append(kind)
+        return np.full(shape, 1000.0)
+
+    monkeypatch.setattr('astroflat.degradation.make_scene', scene)
+    rng = np.random.default_rng(3)
+    for draw, n in (
+        (pools.draw_nebula, 3),
+        (pools.draw_stars, 4),
+        (pools.draw_night, 7),
+    ):
+        kinds.clear()
+        assert not any(draw(rng, 8)['night'].any() for _ in range(60))
+        assert len(set(kinds)) == n
+        assert all('nebula' in kind for kind in kinds) == (n == 3)
+        assert any('nebula' in kind for kind in kinds) == (n != 4)
 
 
 # ------------------------------------------------------------ own images
