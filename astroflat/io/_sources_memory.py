@@ -85,6 +85,30 @@ def take_item(obj: Any, label: str) -> Item:
     return item
 
 
+class _Slice:
+    """
+    What a container of a cube says of one of its frames.
+
+    Parameters
+    ----------
+    cube : CCDData or NDData
+        The container.
+
+    i : int
+        Number of the frame.
+    """
+
+    def __init__(self, cube: Any, i: int) -> None:
+        self.meta = cube.meta
+        array = getattr(cube.uncertainty, 'array', None)
+        self.uncertainty = None if array is None else cube.uncertainty[i]
+        wcs = getattr(cube, 'wcs', None)
+        axes = getattr(wcs, 'world_n_dim', None)
+        # The axis of the frames has no place in the sky.
+        sky = axes is not None and axes > 2 and getattr(wcs, 'has_celestial', False)
+        self.wcs = wcs.celestial if sky else wcs if axes == 2 else None
+
+
 class ArraySource(FrameSource):
     """
     Frames in memory; nothing is copied until rows are read.
@@ -159,7 +183,12 @@ class ArraySource(FrameSource):
             )
             raise ValueError(msg)
         items = [
-            Item(frame, None if mask is None else mask[i], item.unit)
+            Item(
+                frame,
+                None if mask is None else mask[i],
+                item.unit,
+                None if item.source is None else _Slice(item.source, i),
+            )
             for i, frame in enumerate(data)
         ]
         return cls(items, name, cube=data)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.io import fits
+from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
 from astroflat.io import _spool, open_frames
@@ -234,3 +235,27 @@ def test_dask():
         open_frames(source[source[:, 0, 0] > 3])
     with pytest.raises(ValueError, match='a dask stack is'):
         open_frames(source[0])
+
+
+@pytest.mark.parametrize('kind', [StdDevUncertainty, VarianceUncertainty])
+def test_container_of_a_cube(kind):
+    """Each frame has its part of the uncertainty, and header and sky of the whole."""
+    rng = np.random.default_rng(3)
+    data, spread = rng.normal(100, 3, (2, 3, 4, 5)).astype('f4')
+    header = fits.Header({'OBJECT': 'M 57', 'EXPTIME': 30.0})
+    wcs = WCS(naxis=3)
+    wcs.wcs.ctype = ['RA---TAN', 'DEC--TAN', 'TIME']
+    ccd = CCDData(
+        data, unit='adu', uncertainty=kind(np.abs(spread)), meta=header, wcs=wcs
+    )
+    with open_frames(ccd) as stack:
+        assert len(stack) == 3
+        frame = stack.ccd(1)
+        assert np.array_equal(frame.data, data[1])
+        assert type(frame.uncertainty) is kind
+        assert np.array_equal(frame.uncertainty.array, np.abs(spread[1]))
+        assert frame.meta['OBJECT'] == 'M 57'
+        assert list(frame.wcs.wcs.ctype) == ['RA---TAN', 'DEC--TAN']
+    with open_frames(CCDData(data, unit='adu')) as stack:
+        assert stack.ccd(2).uncertainty is None
+        assert stack.ccd(2).wcs is None
