@@ -288,14 +288,27 @@ def _observe(
 
     if isinstance(opened, (CCDData, np.ndarray)) or not hasattr(opened, 'read_rows'):
         ccd = to_ccd(opened, unit=getattr(opened, 'unit', None) or u.adu)
-        frame = unpack(ccd, ndim=(2, 3))
-        data = frame.data
-        for offset in (bias, dark):
-            if offset is not None:
-                data = data - unpack(offset, unit=frame.unit, ndim=(2, 3)).data
-        return frame.ccd(data.astype(np.float32))
+        return _subtract(unpack(ccd, ndim=(2, 3)), bias=bias, dark=dark)
     with opened:
         return median_flat(opened, bias=bias, dark=dark, **options, **threads)
+
+
+def _subtract(frame: Frame, **offsets: Any) -> CCDData:
+    """Subtract bias and dark frame from an image, with their masks and errors."""
+    data, bad, variance = frame.data, frame.mask, frame.variance
+    for name, image in offsets.items():
+        if image is None:
+            continue
+        offset = unpack(image, unit=frame.unit, ndim=(2, 3))
+        if offset.shape != frame.shape:
+            msg = f'{name} has the shape {offset.shape}, the image has {frame.shape}'
+            raise ValueError(msg)
+        data = data - offset.data
+        if offset.bad.any():
+            bad = offset.bad if bad is None else bad | offset.bad
+        if variance is not None and offset.variance is not None:
+            variance = variance + offset.variance
+    return frame.ccd(data.astype(np.float32), mask=bad, variance=variance)
 
 
 def _sigma_planes(frame: Frame, color: str) -> list[np.ndarray] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 
 import astroflat as af
 from astroflat.io import write_ser
@@ -77,6 +77,29 @@ def test_single_image():
     assert solution.flat.data[30, 40] == pytest.approx(0.8, abs=0.01)
     assert solution.flat.meta['FILTER'] == 'R'
     assert solution.flat.unit == ''
+
+
+def test_bias_of_a_single_image():
+    """Its bad pixels are none of the dust; its errors count; its shape is checked."""
+    flat, _ = true_flat()
+    image = make_frames(flat, n=400, bias=100).mean(axis=0)
+    ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(0 * image + 3))
+    bad = np.zeros(SHAPE, bool)
+    bad[80:90, 60:70] = True
+    level = np.where(bad, 0.9 * np.median(image), 100)
+    exact = af.dust_flat(ccd, bias=np.where(bad, np.nan, 100)).flat
+    bias = CCDData(level, unit='adu', mask=bad)
+    found = af.dust_flat(ccd, bias=bias).flat
+    assert np.array_equal(found.data, exact.data)
+    assert (found.data[bad] == 1).all()
+    bias.uncertainty = StdDevUncertainty(np.full(SHAPE, 4.0))
+    errors = [
+        af.dust_flat(ccd, bias=b).flat.uncertainty.array[30, 40]
+        for b in (np.full(SHAPE, 100.0), bias)
+    ]
+    assert errors[1] == pytest.approx(5 / 3 * errors[0], rel=0.05)
+    with pytest.raises(ValueError, match=r'dark has the shape \(1, '):
+        af.dust_flat(ccd, dark=level[:1])
 
 
 def test_given_mask():
