@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-__all__ = ['add_history', 'logging_enabled', 'record', 'set_card']
+__all__ = ['STALE', 'add_history', 'logging_enabled', 'record', 'set_card']
+
+#: What describes the file of the first frame, not the image made of all.
+STALE = (
+    'BSCALE',
+    'BZERO',
+    'BLANK',
+    'DATAMIN',
+    'DATAMAX',
+    'CHECKSUM',
+    'DATASUM',
+    'SERFRAME',
+)
 
 _COMMENTS = {
     'AFVER': 'astroflat version',

@@ -137,19 +137,23 @@ def _write_fits(result: Any, stack: Any, args: argparse.Namespace) -> None:
     import numpy as np
 
     from astroflat._files import atomic_path
-    from astroflat._provenance import record
+    from astroflat._provenance import STALE, record
     from astroflat.io._fits_plain import PlainHeader, write_images
 
     source = stack.header(0)
     # Importing astropy.io.fits takes longer than the median of forty frames.
     foreign = hasattr(source, 'cards')
     header = source.copy(strip=True) if foreign else PlainHeader(source)
+    for key in STALE:
+        header.pop(key, None)
     header['BUNIT'] = str(stack.unit or 'adu')
     record(
         header,
         args.method,
         history=f'{args.method} of {len(stack)} frames',
-        NCOMBINE=(len(stack), 'frames combined'),
+        NCOMBINE=(len(stack), 'number of frames combined'),
+        NSAMPMIN=(int(result.count.min()), 'fewest samples used of a pixel'),
+        NSAMPMAX=(int(result.count.max()), 'most samples used of a pixel'),
     )
     images = [(_planes_first(result.value), header)]
     empty = result.count == 0

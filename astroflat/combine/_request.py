@@ -16,7 +16,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from astroflat._arrays import n_threads as count_threads
 from astroflat._nddata import Frame, unpack
-from astroflat._provenance import record
+from astroflat._provenance import STALE, record
 from astroflat.combine._calibration import Calibration
 from astroflat.combine._levels import scale_factors
 from astroflat.combine._options import parse_clip
@@ -28,17 +28,6 @@ if TYPE_CHECKING:
 __all__ = ['Request']
 
 _EXPOSURES = ('EXPTIME', 'EXPOSURE')
-# What describes the file of the first frame, not the image made of all.
-_STALE = (
-    'BSCALE',
-    'BZERO',
-    'BLANK',
-    'DATAMIN',
-    'DATAMAX',
-    'CHECKSUM',
-    'DATASUM',
-    'SERFRAME',
-)
 
 
 class Request:
@@ -223,7 +212,7 @@ class Request:
     def _meta(self, result: CombineResult) -> fits.Header:
         """Return the header of the first frame with what is new."""
         meta = _as_header(self.stack.header(0))
-        for key in _STALE:
+        for key in STALE:
             meta.remove(key, ignore_missing=True)
         cards = {
             'NCOMBINE': (len(self.stack), 'number of frames combined'),

@@ -305,8 +305,9 @@ def _value(text: str) -> Any:
     """Return the value of a card: text, logical, integer or float."""
     text = text.strip()
     if text.startswith("'"):
-        end = text.replace("''", '\0\0').find("'", 1)
-        return text[1 : end if end > 0 else None].replace("''", "'").rstrip()
+        body = text[1:]
+        end = body.replace("''", '\0\0').find("'")
+        return body[: end if end >= 0 else None].replace("''", "'").rstrip()
     text = text.split('/', 1)[0].strip()
     if text in ('T', 'F'):
         return text == 'T'

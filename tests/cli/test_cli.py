@@ -120,6 +120,21 @@ def test_median_of_a_video_needs_no_astropy_fits(video, tmp_path):
     assert done.stdout.strip() == b'set()', done.stdout
 
 
+@pytest.mark.parametrize('scale', [(), ('--scale', 'median')])
+def test_median_says_nothing_of_the_first_file(tmp_path, scale):
+    """What describes the file of a frame does not describe the median."""
+    for i in range(3):
+        header = fits.Header({'BLANK': -5, 'DATAMAX': 1 + i, 'OBJECT': 'M 13'})
+        hdu = fits.PrimaryHDU(np.full((8, 9), 1 + i, 'i2'), header)
+        hdu.writeto(tmp_path / f'{i}.fits', checksum=True)
+    out = tmp_path / 'm.fits'
+    assert run('median', tmp_path / '*.fits', '-o', out, '-q', *scale) == 0
+    header = fits.getheader(out)
+    assert header['OBJECT'] == 'M 13'
+    assert not {'BLANK', 'DATAMAX', 'CHECKSUM', 'DATASUM', 'BZERO'} & set(header)
+    assert (header['NCOMBINE'], header['NSAMPMIN'], header['NSAMPMAX']) == (3, 3, 3)
+
+
 def test_median_of_a_night(tmp_path):
     """Bias, scaling and normalisation make a flat with mean 1."""
     rng = np.random.default_rng(0)

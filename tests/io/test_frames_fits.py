@@ -500,3 +500,24 @@ def test_end_card_with_more_behind_it(tmp_path):
     path.write_bytes(path.read_bytes().replace(end, end[:5] + 75 * b'\xff', 1))
     with open_frames(path) as stack, pytest.raises(ImageFormatError, match='no data'):
         stack.read_rows(0, 2)
+
+
+@pytest.mark.parametrize(
+    'text', ['', ' ', "'", "a'", "'a", "it's", "''", 'a / b', "/'"]
+)
+def test_text_is_that_of_astropy(tmp_path, text):
+    """Texts come back as they were, empty ones and quotes too."""
+    path = tmp_path / 'a.fits'
+    header = fits.Header([('OBJECT', text, "a comment's quote")])
+    fits.writeto(path, np.ones((2, 3), 'i2'), header)
+    assert fits.getheader(path)['OBJECT'] == text.rstrip()
+    with open_frames(path) as stack:
+        assert stack.header(0)['OBJECT'] == text.rstrip()
+
+
+def test_empty_unit(tmp_path):
+    """A BUNIT without a word says nothing."""
+    path = tmp_path / 'a.fits'
+    fits.writeto(path, np.ones((2, 3), 'i2'), fits.Header({'BUNIT': ''}))
+    with open_frames(path) as stack:
+        assert stack.unit is None
