@@ -11,6 +11,9 @@ from astroflat.cli import _common as common
 
 if TYPE_CHECKING:
     import numpy as np
+    from astropy.nddata import CCDData
+
+    from astroflat.psf import PSFField
 
 __all__ = ['add_arguments', 'run']
 
@@ -162,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
         **star,
         **options,
     )
-    _write_psf(args, star)
+    _write_psf(args, star, options)
     _write_report(report, restorer, args)
     if figure is not None:
         rows = [_pair(common.one_or_many(args.source), report.paths[0])]
@@ -268,16 +271,26 @@ def _check_others(args: argparse.Namespace, figure: Path | None) -> None:
         check_output(args.write_psf, overwrite=args.overwrite)
 
 
-def _write_psf(args: argparse.Namespace, star: dict[str, Any]) -> None:
+def _write_psf(
+    args: argparse.Namespace, star: dict[str, Any], options: dict[str, Any]
+) -> None:
     """Write the stars of the first image."""
     if args.write_psf is None:
         return
-    from astroflat.psf import PSFField, measure_field
+    from astroflat.psf import PSFField
 
     field = star.get('psf')
     if not isinstance(field, PSFField):
-        field = measure_field(_first(common.one_or_many(args.source)))
+        field = _measured(_first(common.one_or_many(args.source)), options)
     field.write(args.write_psf, overwrite=args.overwrite)
+
+
+def _measured(image: CCDData, options: dict[str, Any]) -> PSFField:
+    """Measure the stars of an image as the restorer does."""
+    from astroflat.psf import measure_field
+
+    told = {name: options.get(name) for name in ('saturation', 'mask')}
+    return measure_field(image, **told)
 
 
 def _write_report(report: Any, restorer: Any, args: argparse.Namespace) -> None:
@@ -353,12 +366,12 @@ def _preview(
     import numpy as np
 
     from astroflat.cli.denoise import _corners
-    from astroflat.psf import PSFField, measure_field
+    from astroflat.psf import PSFField
 
     image = _first(common.one_or_many(args.source))
     field = star.get('psf', star.get('fwhm'))
     if field is None:
-        field = measure_field(image)
+        field = _measured(image, options)
     rows = []
     for y, x in _corners(np.asarray(image.data, np.float32), args.preview):
         part = (slice(y, y + _PATCH), slice(x, x + _PATCH))

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from astropy.io import fits
 
@@ -92,9 +93,11 @@ def as_header(meta: Mapping | None) -> fits.Header:
     for name, value in (meta or {}).items():
         name = _ascii(str(name)).upper()
         if name in {'HISTORY', 'COMMENT'}:
-            lines = [value] if isinstance(value, str) else value
+            many = isinstance(value, Iterable) and not isinstance(value, str)
+            lines = value if many else [value]
             for line in lines:
-                header[name] = _ascii(str(line))
+                if line is not None:
+                    header[name] = _ascii(str(line))
         elif name and not _is_structure(name):
             _append(header, name, _card_value(value), '')
     return header

@@ -173,6 +173,28 @@ def test_stars_as_a_table(light, tmp_path):
     assert told()['psf'].fwhm == pytest.approx(field.fwhm)
 
 
+def test_stars_are_those_of_the_restorer(tmp_path):
+    """Stars that are full or masked are none of those that are written."""
+    image = np.random.default_rng(1).normal(100, 1, SHAPE)
+    narrow, wide = (moffat_kernel(width, size=31) for width in (3.0, 4.0))
+    for i in range(10):
+        y, x = 40 + 100 * (i // 5), 25 + 40 * (i % 5)
+        star = 20_000 * wide if i > 4 else 5000 * narrow
+        image[y - 15 : y + 16, x - 15 : x + 16] += star
+    fits.PrimaryHDU(image.astype('f4')).writeto(tmp_path / 'light.fits')
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:90] = 1
+    fits.PrimaryHDU(mask).writeto(tmp_path / 'mask.fits')
+    full = str(100 + 10_000 * wide.max())
+    cases = (['--saturation', full], 3.0), (['--mask', tmp_path / 'mask.fits'], 4.0)
+    for options, width in cases:
+        args = ['-o', tmp_path / 'a.fits', '--no-figure', '-q', '--overwrite']
+        args += ['--write-psf', tmp_path / 'stars.ecsv', *options]
+        assert run(tmp_path / 'light.fits', *args) == 0
+        field = PSFField.read(tmp_path / 'stars.ecsv')
+        assert field.fwhm == pytest.approx(width, rel=0.02)
+
+
 def test_preview(tmp_path):
     """Only patches are restored, with the star of their place, and shown."""
     rng = np.random.default_rng(3)

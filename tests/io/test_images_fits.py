@@ -20,7 +20,7 @@ from astropy.nddata import (
 from astropy.wcs import WCS
 
 from astroflat import AstroflatWarning
-from astroflat.io import ImageFormatError, read_ccd, read_image
+from astroflat.io import ImageFormatError, read_ccd, read_image, write_image
 
 IMAGE = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -358,3 +358,15 @@ def test_many_small_extensions_compressed(tmp_path):
     hdus = [fits.PrimaryHDU(), *(fits.ImageHDU() for _ in range(20))]
     path = write(tmp_path / 'a.fits.gz', *hdus, fits.ImageHDU(IMAGE))
     np.testing.assert_array_equal(read_image(path)[0], IMAGE)
+
+
+@pytest.mark.parametrize(
+    ('value', 'lines'),
+    [(None, []), (5, ['5']), (['a', None, 3], ['a', '3']), ('one', ['one'])],
+)
+@pytest.mark.parametrize('name', ['HISTORY', 'COMMENT'])
+def test_notes_of_any_kind(tmp_path, name, value, lines):
+    """Notes in a plain dict become lines, whatever they are."""
+    path = tmp_path / 'a.fits'
+    write_image(CCDData(np.ones((4, 5)), unit='adu', meta={name: value}), path)
+    assert list(fits.getheader(path).get(name, [])) == lines
