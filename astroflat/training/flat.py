@@ -12,6 +12,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,13 +31,13 @@ from astroflat.training.flat_validation import (
 )
 from astroflat.training.loop import FitResult, FitSettings, fit
 from astroflat.training.pools import (
+    NEBULAE,
+    STARS,
     ArrayPool,
     Producer,
     draw_components,
     draw_day,
-    draw_nebula,
     draw_night,
-    draw_stars,
 )
 from astroflat.training.user_images import OwnImages
 
@@ -124,8 +125,8 @@ class FlatData:
         night = [_PRODUCERS[0]]
         if self.nebulae is not None:
             night = [
-                (draw_nebula, self.nebulae * share),
-                (draw_stars, (1.0 - self.nebulae) * share),
+                (partial(draw_night, kinds=NEBULAE), self.nebulae * share),
+                (partial(draw_night, kinds=STARS), (1.0 - self.nebulae) * share),
             ]
         if self.images is not None:
             own = (OwnImages(self.images), self.share * share)

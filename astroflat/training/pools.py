@@ -25,26 +25,26 @@ __all__ = [
     'Producer',
     'draw_components',
     'draw_day',
-    'draw_nebula',
     'draw_night',
-    'draw_stars',
 ]
 
 #: Makes a named set of arrays of one shape from a generator.
 Producer = Callable[[np.random.Generator, int], Mapping[str, np.ndarray]]
 
-_STARS = ('starfield', 'open_cluster', 'globular_cluster', 'galaxies')
-_NEBULAE = ('emission_nebula', 'reflection_nebula', 'dark_nebula')
-_NIGHT = _STARS + _NEBULAE
+#: Kinds of skies between whose objects there is sky, and of those without.
+STARS = ('starfield', 'open_cluster', 'globular_cluster', 'galaxies')
+NEBULAE = ('emission_nebula', 'reflection_nebula', 'dark_nebula')
 _DAY = ('granulation', 'sunspot', 'active_region', 'moon')
 _BATCH = 8
 # What is near 1 is kept as its distance from 1: half precision is relative.
 _TOP = 6e4
 
 
-def draw_night(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+def draw_night(
+    rng: np.random.Generator, size: int, kinds: Sequence[str] = STARS + NEBULAE
+) -> dict[str, np.ndarray]:
     """
-    Draw a sky at night, of any kind.
+    Draw a sky at night.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ def draw_night(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         Source of random numbers.
     size : int
         Side of the square frame in pixels.
+    kinds : sequence of str, optional
+        Kinds of `astroflat.degradation.make_scene`, one of which is drawn.
 
     Returns
     -------
@@ -59,45 +61,7 @@ def draw_night(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         ``night``, float16 of shape ``(size, size)``: the light in units of
         the sky level, less 1.
     """
-    return {'night': _draw_scene(rng, size, _NIGHT)}
-
-
-def draw_stars(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
-    """
-    Draw a sky of stars, clusters or galaxies.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of random numbers.
-    size : int
-        Side of the square frame in pixels.
-
-    Returns
-    -------
-    dict
-        As `draw_night`.
-    """
-    return {'night': _draw_scene(rng, size, _STARS)}
-
-
-def draw_nebula(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
-    """
-    Draw a sky with a nebula that fills the frame.
-
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of random numbers.
-    size : int
-        Side of the square frame in pixels.
-
-    Returns
-    -------
-    dict
-        As `draw_night`.
-    """
-    return {'night': _draw_scene(rng, size, _NEBULAE)}
+    return {'night': _draw_scene(rng, size, kinds)}
 
 
 def draw_day(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
