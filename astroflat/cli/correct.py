@@ -22,6 +22,7 @@ _NETWORK = {
     'model': 'default',
     'force': False,
     'keep_flats': False,
+    'figure': False,
 }
 
 
@@ -114,6 +115,11 @@ def _add_network(group: Any) -> None:
     group.add_argument(
         '--keep-flats', action='store_true', help='write each flat beside its frame'
     )
+    group.add_argument(
+        '--figure',
+        action='store_true',
+        help='draw each frame before and after, and what was found, as NAME.fields.png',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -197,6 +203,7 @@ def _run_networks(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         force=args.force,
         keep_solutions=args.keep_flats,
+        figures=common.wants_figure(args.figure),
         progress_bar=not args.quiet,
         mode=args.mode,
         parts=args.parts,

@@ -24,6 +24,8 @@ from astroflat.pipelines.apply import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from astroflat._report import QualityReport
     from astroflat.solution import FlatSolution
 
@@ -83,6 +85,7 @@ def correct_singles(
     overwrite: bool = False,
     force: bool = False,
     keep_solutions: bool = False,
+    figures: bool = False,
     progress_bar: bool = False,
     **options: Any,
 ) -> SingleReport:
@@ -122,6 +125,11 @@ def correct_singles(
 
     keep_solutions : bool, optional
         Write each flat beside its frame, as ``NAME.flat.fits``.
+
+    figures : bool, optional
+        Draw each frame before and after, with the fields and how sure they are,
+        as ``NAME.fields.png``; of a rejected frame, what was found. Needs
+        matplotlib.
 
     progress_bar : bool, optional
         Show the progress on standard error.
@@ -166,6 +174,11 @@ def correct_singles(
         msg = 'source must be image files: a video has one flat for all its frames'
         raise ValueError(msg)
     targets = _targets(files, Path(output), overwrite)
+    if figures:
+        from astroflat.visualization import save_figure
+
+        for target in targets.values():
+            check_output(_figure_of(target), overwrite=overwrite)
     job = _Job(corrector, bias, restore_bias, min_value, dtype, force, options)
     report = SingleReport()
     clipped = masked = 0
@@ -176,6 +189,9 @@ def correct_singles(
         report.reports[path.name] = solution.report
         written = None if ccd is None else targets[path]
         report.paths.append(written)
+        if figures:
+            made = _figure(path.name, job.before(path), ccd, solution)
+            save_figure(made, _figure_of(targets[path]), overwrite=overwrite)
         if written is None:
             continue
         _keep_original(path, written)
@@ -203,6 +219,33 @@ def _targets(files: list[Path], folder: Path, overwrite: bool) -> dict[Path, Pat
     for target in targets.values():
         check_output(target, overwrite=overwrite)
     return targets
+
+
+def _figure_of(target: Path) -> Path:
+    """Return the name of the figure of a frame, which is not that of an image."""
+    return target.with_name(f'{target.stem}.fields.png')
+
+
+def _figure(name: str, before: Any, after: Any, solution: FlatSolution) -> Figure:
+    """Draw a frame before and after, the fields, and how sure they are."""
+    from astroflat.visualization import plot_comparison
+
+    def plane(image: Any) -> np.ndarray:
+        image = np.asarray(image, dtype=np.float32)
+        return image if image.ndim == 2 else image.mean(axis=2)
+
+    frames = [('before', plane(before.data), 'sky')]
+    if after is not None:
+        frames.append(('after', plane(after.data), 'sky'))
+    fields = [('flat F', plane(solution.flat.data), 'F')]
+    if solution.gradient is not None:
+        fields.append(('gradient G', plane(solution.gradient.data), 'G'))
+    if solution.flat.uncertainty is not None:
+        sigma = plane(solution.flat.uncertainty.array)
+        fields.append(('uncertainty of F', sigma, 'sigma'))
+    rows = [('frame', frames), ('found', fields)]
+    lines = str(solution.report).splitlines()
+    return plot_comparison(rows, lines=lines, title=name)
 
 
 def _keep_original(path: Path, target: Path) -> None:
@@ -236,11 +279,7 @@ class _Job:
         from astroflat.io.images import read_ccd
 
         raw = read_ccd(path)
-        light = raw
-        if self.bias is not None:
-            offset = unpack(self.bias, name='bias', ndim=(2, 3)).data
-            light = _shifted(raw, -_fitting(offset, raw.shape))
-        solution = self.corrector.estimate(light, **self.options)
+        solution = self.corrector.estimate(self.light(raw), **self.options)
         if solution.report.verdict == 'reject' and not self.force:
             return None, solution
         work = _Corrector(solution.model, self.bias, self.restore_bias, self.min_value)
@@ -251,6 +290,20 @@ class _Job:
                 comment = known.comments[name] if hasattr(known, 'comments') else ''
                 set_card(result.meta, name, (known[name], comment))
         return result, solution
+
+    def light(self, raw: Any) -> Any:
+        """Return a frame without its bias."""
+        if self.bias is None:
+            return raw
+        offset = unpack(self.bias, name='bias', ndim=(2, 3)).data
+        return _shifted(raw, -_fitting(offset, raw.shape))
+
+    def before(self, path: Path) -> Any:
+        """Return a frame as its result would be without any field."""
+        from astroflat.io.images import read_ccd
+
+        raw = read_ccd(path)
+        return raw if self.restore_bias else self.light(raw)
 
     def write(self, ccd: Any, path: Path, target: Path) -> int:
         """Write a result in the format of its input; return what was clipped."""

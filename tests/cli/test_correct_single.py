@@ -68,6 +68,36 @@ def test_frame_becomes_even(folder):
     assert (out / 'a.flat.fits').is_file()
 
 
+def test_figure(folder, monkeypatch):
+    """Drawn are the frame less its bias before and after, and the fields."""
+    pytest.importorskip('matplotlib')
+    from astroflat import visualization
+
+    drawn = []
+    draw = visualization.plot_comparison
+
+    def spy(rows, **options):
+        drawn.append({title: image for _, row in rows for title, image, _ in row})
+        return draw(rows, **options)
+
+    monkeypatch.setattr(visualization, 'plot_comparison', spy)
+    out = folder / 'out'
+    args = ['--output', str(out), '--figure', '--force', '--dtype', 'float32']
+    assert run(folder, *args, '--keep-flats') == 0
+    picture = (out / 'a.fields.png').read_bytes()
+    assert picture.startswith(b'\x89PNG')
+    before = fits.getdata(folder / 'a.fits').astype('f4') - 100
+    assert np.array_equal(drawn[0]['before'], before)
+    assert np.array_equal(drawn[0]['after'], fits.getdata(out / 'a.fits'))
+    assert np.array_equal(drawn[0]['flat F'], fits.getdata(out / 'a.flat.fits'))
+    # Nothing is written where the figure would replace another file.
+    (out / 'a.fits').unlink()
+    (out / 'a.json').unlink()
+    assert run(folder, *args) == 1
+    assert not (out / 'a.fits').exists()
+    assert (out / 'a.fields.png').read_bytes() == picture
+
+
 def test_own_folder_keeps_the_original(folder):
     """A file that is replaced by its own result is kept."""
     before = (folder / 'a.fits').read_bytes()
